@@ -1,0 +1,231 @@
+"""The exceptions of the package, and how each is said on the wire.
+
+Everything that goes wrong for a reason the package knows is a :class:`NetworkError`:
+
+* :class:`NetworkError`
+    * :class:`StartError` - the Manager (or a command) cannot start; its text is one line for a person
+        * :class:`ConfigError` - a setting is wrong
+        * :class:`PluginError` - a plugin is missing, broken, or does not fit
+        * :class:`ListenError` - the address cannot be listened on
+        * :class:`CertificateError` - a key or a certificate cannot be made, read or used
+        * :class:`StoreError` - the store cannot be opened, read or written
+    * :class:`RequestError` - a peer is told, and nothing else happens
+        * :class:`MessageError` - what was sent is not a message
+            * :class:`LineTooLongError` - a line is longer than its limit
+        * :class:`AuthenticationError` - the peer did not prove who it is
+        * :class:`IdentityError` - the peer's identity is not acceptable
+        * :class:`NameTakenError` - a Service of that name is connected already
+        * :class:`UnknownServiceError` - there is no Service of that name
+        * :class:`NotLinkedError` - the Client is not linked with the Service
+        * :class:`LinkError` - the Service takes no further Client now
+        * :class:`LockError` - the lock cannot be had
+        * :class:`AuthorizationError` - the peer may not do this
+        * :class:`UnknownAttributeError` - the Manager has no such attribute
+        * :class:`ArgumentError` - a command was sent the wrong arguments
+        * :class:`BusyError` - a limit is reached; the same request may pass later
+        * :class:`ServiceLostError` - the Service left before it answered
+
+Rule of this file: a peer sees the class name that MSL-Network 1.0 used (``wire_name``), because scripts look
+for it. An exception must not know where it is raised or who catches it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentError",
+    "AuthenticationError",
+    "AuthorizationError",
+    "BusyError",
+    "CertificateError",
+    "ConfigError",
+    "IdentityError",
+    "LineTooLongError",
+    "LinkError",
+    "ListenError",
+    "LockError",
+    "MessageError",
+    "NameTakenError",
+    "NetworkError",
+    "NotLinkedError",
+    "PluginError",
+    "RequestError",
+    "ServiceLostError",
+    "StartError",
+    "StoreError",
+    "UnknownAttributeError",
+    "UnknownServiceError",
+]
+
+
+class NetworkError(Exception):
+    """The root of all exceptions of this package."""
+
+
+class StartError(NetworkError):
+    """Raised when the Manager or a command cannot start. Its text is one line that a person understands."""
+
+
+class ConfigError(StartError):
+    """Raised when a setting is wrong.
+
+    Args:
+        problem: What was found and what is allowed.
+        source: The file (or other origin) of the setting; empty if there is none.
+        section: The section, as in the TOML file, e.g. ``manager.tls``.
+        key: The key in that section.
+    """
+
+    def __init__(self, problem: str, *, source: str = "", section: str = "", key: str = "") -> None:
+        super().__init__(problem, source, section, key)
+        self.problem = problem
+        self.source = source
+        self.section = section
+        self.key = key
+
+    def __str__(self) -> str:
+        where = [self.source] if self.source else []
+        if self.section:
+            where.append(f"[{self.section}]")
+        if self.key:
+            where.append(self.key)
+        return f"{' '.join(where)}: {self.problem}" if where else self.problem
+
+
+class PluginError(StartError):
+    """Raised when a plugin is missing, broken, or does not fit.
+
+    Args:
+        plugin: The name of the plugin.
+        problem: What is wrong with it and what to do.
+    """
+
+    def __init__(self, plugin: str, problem: str) -> None:
+        super().__init__(plugin, problem)
+        self.plugin = plugin
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin!r}: {self.problem}"
+
+
+class ListenError(StartError):
+    """Raised when the Manager cannot listen on the address that it was given."""
+
+
+class CertificateError(StartError):
+    """Raised when a key or a certificate cannot be made, read or used."""
+
+
+class StoreError(StartError):
+    """Raised when the store cannot be opened, read or written."""
+
+
+class RequestError(NetworkError):
+    """Raised when a peer asked for something that it cannot have. The peer is told; nobody else notices.
+
+    Args:
+        text: What the peer reads.
+        wire_name: The class name that the peer sees, if not that of the class.
+    """
+
+    wire_name = "ValueError"
+
+    def __init__(self, text: str, *, wire_name: str | None = None) -> None:
+        super().__init__(text)
+        if wire_name is not None:
+            self.wire_name = wire_name
+
+    def wire_text(self) -> str:
+        """Return the ``message`` of the error on the wire: ``ClassName: text``."""
+        text = str(self)
+        if self.wire_name == "KeyError":
+            text = str(KeyError(text))  # in Python, and so in 1.0, the text of a KeyError is quoted
+        return f"{self.wire_name}: {text}"
+
+
+class MessageError(RequestError):
+    """Raised when what a peer sent is not a message of the protocol.
+
+    Args:
+        text: What is wrong with it.
+        uid: The ``uid`` of the message, as far as it is known.
+        wire_name: The class name that the peer sees, if not that of the class.
+    """
+
+    def __init__(self, text: str, *, uid: object = "", wire_name: str | None = None) -> None:
+        super().__init__(text, wire_name=wire_name)
+        self.uid = uid
+
+
+class LineTooLongError(MessageError):
+    """Raised when a line is longer than the limit that holds for this connection now."""
+
+
+class AuthenticationError(RequestError):
+    """Raised (by an authentication plugin) when a peer did not prove who it is."""
+
+
+class IdentityError(RequestError):
+    """Raised when the identity of a peer is not acceptable."""
+
+    wire_name = "TypeError"
+
+
+class NameTakenError(RequestError):
+    """Raised when a Service of that name is connected already."""
+
+    wire_name = "NameError"
+
+
+class UnknownServiceError(RequestError):
+    """Raised when there is no Service of that name."""
+
+    wire_name = "KeyError"
+
+
+class NotLinkedError(RequestError):
+    """Raised when a Client is not linked with the Service, and what it asks for needs a link."""
+
+    wire_name = "KeyError"
+
+
+class LinkError(RequestError):
+    """Raised when a Service takes no further Client now: it is locked, or has all it allows."""
+
+    wire_name = "PermissionError"
+
+
+class LockError(RequestError):
+    """Raised when a lock cannot be had."""
+
+    wire_name = "PermissionError"
+
+
+class AuthorizationError(RequestError):
+    """Raised (by a plugin that decides on rights) when a peer may not do what it asks for."""
+
+    wire_name = "PermissionError"
+
+
+class UnknownAttributeError(RequestError):
+    """Raised when the Manager has no such attribute."""
+
+    wire_name = "AttributeError"
+
+
+class ArgumentError(RequestError):
+    """Raised when a command of the Manager was sent the wrong arguments."""
+
+    wire_name = "TypeError"
+
+
+class BusyError(RequestError):
+    """Raised when a limit is reached; the same request may pass later."""
+
+    wire_name = "BlockingIOError"
+
+
+class ServiceLostError(RequestError):
+    """Raised when a Service left before it answered."""
+
+    wire_name = "ConnectionAbortedError"

@@ -1,0 +1,242 @@
+"""The messages of the protocol: what a line becomes once, at the edge, and stays.
+
+Rule of this file: a value that exists here is valid. Payloads (``args``, ``kwargs``, ``result``) stay the
+bytes that the peer sent (:class:`msgspec.Raw`): the Manager routes them and never looks inside.
+
+It must not know how bytes become messages (a codec does), who is connected, or any socket.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from typing import Any, Final, Literal
+
+import msgspec
+
+from .errors import IdentityError, MessageError
+
+__all__ = [
+    "DISCONNECT",
+    "EMPTY_ARGS",
+    "EMPTY_KWARGS",
+    "MANAGER",
+    "NOTIFICATION_UID",
+    "Answer",
+    "Failure",
+    "Identity",
+    "Notification",
+    "Prompt",
+    "Reply",
+    "Request",
+    "Result",
+    "check_uid",
+    "is_clean",
+]
+
+DISCONNECT: Final = "__disconnect__"
+"""The ``attribute`` with which a peer says that it leaves."""
+
+MANAGER: Final = "Manager"
+"""The ``service`` of a request that the Manager answers itself."""
+
+NOTIFICATION_UID: Final = "notification"
+"""The ``uid`` by which every reader tells a notification from a reply."""
+
+MAX_UID: Final = 1024
+"""The longest uid, in characters: the books keep it until the reply. 1.0 sends 32."""
+
+MAX_SHOWN: Final = 256
+"""How much of a wrong value is repeated to the peer that sent it, in characters."""
+
+EMPTY_ARGS: Final = msgspec.Raw(b"[]")
+EMPTY_KWARGS: Final = msgspec.Raw(b"{}")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A Client asks for an attribute of a Service, or of the Manager."""
+
+    service: str
+    """The name of the Service, or ``"Manager"``."""
+
+    attribute: str
+    """The name of the attribute."""
+
+    args: msgspec.Raw = EMPTY_ARGS
+    """The positional arguments, a JSON array."""
+
+    kwargs: msgspec.Raw = EMPTY_KWARGS
+    """The keyword arguments, a JSON object."""
+
+    uid: Any = ""
+    """The Client's own mark of the request: a string, number, boolean or null. It comes back unchanged."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A Service answers a request (with a result or an error), or notifies. It is forwarded as it came."""
+
+    result: msgspec.Raw
+    """The result; ``null`` beside an error."""
+
+    requester: str = ""
+    """The network name of the Client that asked."""
+
+    service: str = ""
+    """The name of the Service; only a notification carries it."""
+
+    uid: Any = ""
+    """The uid of the request, or ``"notification"``."""
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A Service tells all linked Clients something."""
+
+    result: tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]
+    """The positional and the keyword arguments for the handler of each Client."""
+
+    service: str
+    """The name of the Service."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A peer answers a prompt of the Manager."""
+
+    value: Any
+    """The value, or the line itself when somebody typed plain text."""
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """The Manager asks a peer: for its password, its user name, or its identity."""
+
+    attribute: str
+    requester: str
+    args: tuple[object, ...] = ()
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The Manager answers a request itself."""
+
+    result: Any
+    requester: str
+    uid: Any = ""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """The Manager refuses a request or a peer. Its traceback is empty: details are for the log."""
+
+    message: str
+    requester: str
+    uid: Any = ""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a peer says it is."""
+
+    type: Literal["client", "service"]
+    name: str
+    attributes: dict[str, Any] = {}
+    """A Service's attributes: name to signature or value."""
+
+    max_clients: int = -1
+    """How many Clients may be linked with a Service at a time; no limit if not positive."""
+
+    language: str = "unknown"
+    os: str = "unknown"
+
+    @classmethod
+    def parse(cls, value: object) -> Identity:
+        """Make an identity of what a peer answered.
+
+        Args:
+            value: The decoded JSON value of the answer.
+
+        Returns:
+            The identity; optional fields that are missing or null have their defaults.
+
+        Raises:
+            IdentityError: If a field is missing or has the wrong type.
+        """
+        if not isinstance(value, dict):
+            found = type(value).__name__
+            raise IdentityError(f"the identity must be a JSON object with 'type' and 'name', found {found}")
+        kind = _field(value, "type", str)
+        name = _field(value, "name", str)
+        if kind.lower() not in {"client", "service"}:
+            raise IdentityError(f'Unknown connection type {_shown(kind)}. Must be "client" or "service"')
+        if not is_clean(name):
+            raise IdentityError(f"the name {_shown(name)} is empty or has control or surrogate characters")
+        language = _optional(value, "language", str, "unknown")
+        system = _optional(value, "os", str, "unknown")
+        if kind.lower() == "client":
+            return cls(type="client", name=name, language=language, os=system)
+        attributes: dict[str, Any] = _field(value, "attributes", dict)
+        return cls(
+            type="service",
+            name=name,
+            attributes=attributes,
+            max_clients=_max_clients(value.get("max_clients")),
+            language=language,
+            os=system,
+        )
+
+
+def is_clean(text: str) -> bool:
+    """Whether a text can be a name: not empty, encodable, and without control characters."""
+    return bool(text) and not any(_is_harmful(ord(character)) for character in text)
+
+
+def check_uid(uid: object) -> object:
+    """Return the uid of a request if it can come back with the reply.
+
+    Raises:
+        MessageError: If it is an array, an object or no finite number, is too long, or marks notifications.
+    """
+    if isinstance(uid, str):
+        if uid == NOTIFICATION_UID:
+            raise MessageError("the uid 'notification' is reserved for notifications, choose another", uid=uid)
+        if len(uid) > MAX_UID:
+            raise MessageError(f"the uid has {len(uid)} characters, the limit is {MAX_UID}", uid=uid)
+    elif isinstance(uid, float):
+        if not math.isfinite(uid):  # NaN is not even equal to itself
+            raise MessageError(f"the uid must be a string, found {uid}", wire_name="TypeError")
+    elif uid is not None and not isinstance(uid, int):
+        raise MessageError(f"the uid must be a string, found {type(uid).__name__}", wire_name="TypeError")
+    return uid
+
+
+def _is_harmful(code: int) -> bool:
+    """Whether a character is a control character or half of a surrogate pair."""
+    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
+
+
+def _shown(found: object) -> str:
+    return repr(found[:MAX_SHOWN]) if isinstance(found, str) else reprlib.repr(found)
+
+
+def _field(value: dict[str, Any], key: str, expected: type) -> Any:
+    try:
+        found = value[key]
+    except KeyError:
+        raise IdentityError(f"the identity has no {key!r}", wire_name="KeyError") from None
+    if not isinstance(found, expected):
+        wanted = "string" if expected is str else "object"
+        raise IdentityError(f"{key!r} of the identity must be a JSON {wanted}, found {type(found).__name__}")
+    return found
+
+
+def _optional(value: dict[str, Any], key: str, expected: type, default: str) -> str:
+    if value.get(key) is None:
+        return default
+    found: str = _field(value, key, expected)
+    return found
+
+
+def _max_clients(found: object) -> int:
+    if found is None:
+        return -1
+    # LabVIEW writes whole numbers as 5.0
+    if isinstance(found, float) and found.is_integer():
+        return int(found)
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise IdentityError(f"'max_clients' of the identity must be an integer, found {_shown(found)}")
+    return found

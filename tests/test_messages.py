@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msl_network.errors import IdentityError, MessageError
+from msl_network.messages import (
+    EMPTY_ARGS,
+    EMPTY_KWARGS,
+    MAX_UID,
+    Identity,
+    Reply,
+    Request,
+    check_uid,
+    is_clean,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    max_leaves=10,
+)
+KEYS = st.sampled_from(["type", "name", "attributes", "max_clients", "language", "os", "other"])
+
+
+def service(**fields: Any) -> dict[str, Any]:
+    return {"type": "service", "name": "Echo", "attributes": {}, **fields}
+
+
+def test_messages_cannot_change() -> None:
+    """A message stays what it was when it was read."""
+    request = Request(service="Echo", attribute="echo")
+    with pytest.raises(AttributeError):
+        request.service = "Other"  # type: ignore[misc]
+    assert (request.args, request.kwargs, request.uid) == (EMPTY_ARGS, EMPTY_KWARGS, "")
+    assert (bytes(EMPTY_ARGS), bytes(EMPTY_KWARGS)) == (b"[]", b"{}")
+    assert Reply(result=msgspec.Raw(b"1")).requester == ""
+
+
+def test_the_identity_of_a_client() -> None:
+    """Type and name are all that a Client needs; what else it sends as a Service would is not kept."""
+    identity = Identity.parse({"type": "CLIENT", "name": "A b", "attributes": {"x": 1}, "protocol": 2})
+    assert identity == Identity(type="client", name="A b")
+    assert (identity.language, identity.os, identity.max_clients) == ("unknown", "unknown", -1)
+    assert Identity.parse({"type": "client", "name": "A", "language": None, "os": "Linux"}).os == "Linux"
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, -1), (-7, -7), (0, 0), (5, 5), (5.0, 5), (10**30, 10**30)])
+def test_the_identity_of_a_service(given: float | None, kept: int) -> None:
+    """A Service has attributes, and a limit of Clients that LabVIEW may write as 5.0."""
+    identity = Identity.parse(service(type="Service", attributes={"f": "(x)"}, max_clients=given))
+    assert identity == Identity(type="service", name="Echo", attributes={"f": "(x)"}, max_clients=kept)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "TypeError: the identity must be a JSON object with 'type' and 'name', found NoneType"),
+        ([], "TypeError: the identity must be a JSON object with 'type' and 'name', found list"),
+        ("client", "TypeError: the identity must be a JSON object with 'type' and 'name', found str"),
+        ({}, """KeyError: "the identity has no 'type'\""""),
+        ({"type": "client"}, """KeyError: "the identity has no 'name'\""""),
+        ({"type": "service", "name": "A"}, """KeyError: "the identity has no 'attributes'\""""),
+        ({"type": 1, "name": "A"}, "TypeError: 'type' of the identity must be a JSON string, found int"),
+        ({"type": "client", "name": 1}, "TypeError: 'name' of the identity must be a JSON string, found int"),
+        (
+            {"type": "spy", "name": "A"},
+            'TypeError: Unknown connection type \'spy\'. Must be "client" or "service"',
+        ),
+        (
+            {"type": "client", "name": ""},
+            "TypeError: the name '' is empty or has control or surrogate characters",
+        ),
+        (
+            service(attributes=[]),
+            "TypeError: 'attributes' of the identity must be a JSON object, found list",
+        ),
+        (service(language=3), "TypeError: 'language' of the identity must be a JSON string, found int"),
+        (service(os=[]), "TypeError: 'os' of the identity must be a JSON string, found list"),
+        (service(max_clients=True), "TypeError: 'max_clients' of the identity must be an integer, found True"),
+        (service(max_clients=1.5), "TypeError: 'max_clients' of the identity must be an integer, found 1.5"),
+        (
+            service(max_clients=float("inf")),
+            "TypeError: 'max_clients' of the identity must be an integer, found inf",
+        ),
+        (service(max_clients="5"), "TypeError: 'max_clients' of the identity must be an integer, found '5'"),
+    ],
+)
+def test_an_identity_that_is_wrong(value: object, text: str) -> None:
+    """It is refused with the class of 1.0 and a text that says what was found."""
+    with pytest.raises(IdentityError) as info:
+        Identity.parse(value)
+    assert info.value.wire_text() == text
+
+
+def test_a_refusal_is_short() -> None:
+    """What is wrong is not repeated without end, however long or deep it is."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (
+        service(name="\x00" * 60_000),
+        service(type="x" * 60_000),
+        service(max_clients="9" * 60_000),
+        service(max_clients=deep),
+    ):
+        with pytest.raises(IdentityError) as info:
+            Identity.parse(value)
+        assert len(str(info.value)) < 1500
+    while deep:  # Python would free so deep a list by recursion
+        deep = deep[0]
+
+
+@given(st.dictionaries(KEYS, JSON | st.sampled_from(["client", "service"])) | JSON)
+def test_any_identity(value: object) -> None:
+    """Any JSON value is an identity whose fields have the right types, or an IdentityError."""
+    try:
+        identity = Identity.parse(value)
+    except IdentityError:
+        return
+    assert identity.type in {"client", "service"}
+    assert identity.name
+    assert is_clean(identity.name)
+    assert isinstance(identity.attributes, dict)
+    assert type(identity.max_clients) is int
+    assert isinstance(identity.language, str)
+    assert isinstance(identity.os, str)
+
+
+@given(st.text())
+def test_a_clean_name(name: str) -> None:
+    """A name is clean if it is not empty, can be encoded and has no control character."""
+    try:
+        expected = bool(name) and not any(
+            code < 0x20 or 0x7F <= code < 0xA0 for code in map(ord, name.encode("utf-8").decode())
+        )
+    except UnicodeEncodeError:
+        expected = False
+    assert is_clean(name) is expected
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\x7f", "\x85", "\ud800", "a\udfff"])
+def test_a_name_that_harms(name: str) -> None:
+    """Control characters and halves of surrogate pairs make no name; letters of any language do."""
+    assert not is_clean(name)
+    assert is_clean("Größe 測定 😀 [x]")
+
+
+@pytest.mark.parametrize("uid", ["", "a" * MAX_UID, "1", 0, -1, 10**100, 1.5, True, None])
+def test_a_uid(uid: object) -> None:
+    """Text, number, boolean and null come back as they are."""
+    assert check_uid(uid) is uid
+
+
+@pytest.mark.parametrize(
+    ("uid", "text"),
+    [
+        ([], "TypeError: the uid must be a string, found list"),
+        ({}, "TypeError: the uid must be a string, found dict"),
+        (float("nan"), "TypeError: the uid must be a string, found nan"),
+        (float("-inf"), "TypeError: the uid must be a string, found -inf"),
+        (
+            "notification",
+            "ValueError: the uid 'notification' is reserved for notifications, choose another",
+        ),
+        ("a" * (MAX_UID + 1), "ValueError: the uid has 1025 characters, the limit is 1024"),
+    ],
+)
+def test_a_uid_that_cannot_come_back(uid: object, text: str) -> None:
+    """A uid that is no key of a book, or means something else to a reader, is refused."""
+    with pytest.raises(MessageError) as info:
+        check_uid(uid)
+    assert info.value.wire_text() == text
+    assert info.value.uid == (uid if isinstance(uid, str) else "")

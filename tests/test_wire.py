@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from msl_network.wire import LINE_END, LineBuffer, line_end
+
+# Bytes in which line ends are frequent, and where they are cut.
+STREAMS = st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"a", b"bc", b"\x00", "é".encode()])).map(b"".join)
+CUTS = st.lists(st.integers(0, 60))
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges) if start < end]
+
+
+@given(STREAMS, CUTS)
+@example(b"", [])
+def test_any_cutting_gives_the_same_lines(data: bytes, cuts: list[int]) -> None:
+    """However the network cut the bytes, the lines are those of bytes.split, and the rest is held."""
+    buffer = LineBuffer(limit=1000)
+    lines = [line for piece in pieces(data, cuts) for line in buffer.feed(piece)]
+    *expected, rest = data.split(b"\n")
+    assert lines == expected
+    assert buffer.held == len(rest)
+    assert not buffer.overflow
+
+
+@given(STREAMS, CUTS, st.integers(0, 6))
+def test_any_cutting_finds_the_same_line_too_long(data: bytes, cuts: list[int], limit: int) -> None:
+    """The lines before the first that is too long are returned, nothing after it, and nothing is held."""
+    buffer = LineBuffer(limit)
+    lines = [line for piece in pieces(data, cuts) for line in buffer.feed(piece)]
+    *complete, rest = data.split(b"\n")
+    too_long = [len(line) > limit for line in [*complete, rest]]
+    first = too_long.index(True) if True in too_long else len(complete)
+    assert lines == complete[:first]
+    assert buffer.overflow is (True in too_long)
+    assert buffer.held == (0 if buffer.overflow else len(rest))
+    assert buffer.held <= limit
+
+
+@given(STREAMS, CUTS, st.integers(0, 6))
+def test_nothing_is_read_after_the_overflow(data: bytes, cuts: list[int], limit: int) -> None:
+    """Once a line was too long, whatever follows is dropped without being kept."""
+    buffer = LineBuffer(limit)
+    assert buffer.feed(b"x" * (limit + 1)) == []
+    assert [line for piece in pieces(data, cuts) for line in buffer.feed(piece)] == []
+    assert buffer.overflow
+    assert buffer.held == 0
+
+
+def test_the_limit_is_the_longest_line() -> None:
+    """A line of exactly the limit passes, in one piece or many; the end of line does not count, its CR does."""
+    buffer = LineBuffer(limit=3)
+    assert buffer.feed(b"abc\n") == [b"abc"]
+    assert buffer.feed(b"ab") + buffer.feed(b"c") + buffer.feed(b"\n") == [b"abc"]
+    assert buffer.feed(b"ab\r\nabc\nx") == [b"ab\r", b"abc"]
+    assert not buffer.overflow
+    assert buffer.feed(b"yz\nabc\r\nd\n") == [b"xyz"]
+    assert buffer.overflow
+
+
+def test_the_limit_may_change() -> None:
+    """A new limit holds for the line that is being read."""
+    buffer = LineBuffer(limit=4)
+    assert buffer.feed(b"abcd") == []
+    buffer.limit = 8
+    assert buffer.feed(b"efgh\n") == [b"abcdefgh"]
+    buffer.limit = 2
+    assert buffer.feed(b"abc\n") == []
+    assert buffer.overflow
+
+
+@pytest.mark.parametrize(("line", "end"), [(b"{}\r", b"\n"), (b"{}", b"\r\n"), (b"", b"\r\n")])
+def test_the_end_of_a_forwarded_line(line: bytes, end: bytes) -> None:
+    """A line is forwarded with the CR that it came with, or gets one."""
+    assert line_end(line) == end
+    assert (line + line_end(line)).endswith(LINE_END)
