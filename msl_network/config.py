@@ -1,0 +1,350 @@
+"""TOML to frozen settings; an unknown key is an error.
+
+    [manager]           Config        where to listen, which plugins, logging
+    [manager.tls]       TLSSettings   keys and certificates
+    [manager.limits]    Limits        what a peer may cost
+    [plugins.NAME]      kept as it is: the plugin's own dataclass decides
+
+Rule of this file: the keyword arguments of 1.0, its command-line flags and the TOML file become one
+:class:`Config`, and whoever reads it cannot tell which it was. It is the only file of the core in which names
+of plugins appear: as defaults, and behind the keywords of 1.0. It must not know how a plugin is loaded, and
+opens no file but those that it is given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from .errors import ConfigError
+from .settings import Duration, Secret, Size, build, convert, first_line, nearest, settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["DEFAULT_PLUGINS", "DEFAULT_PORT", "Config", "Limits", "TLSSettings", "secret_words"]
+
+DEFAULT_PORT: Final = 1875
+"""The port of MSL-Network 1.0: the year in which the BIPM was founded."""
+
+DEFAULT_PLUGINS: Final = ("identity", "hostname", "login")
+"""Enabled unless `without` names them. Hostname and login add their commands; they decide on nobody unless
+`auth` names them."""
+
+_AUTHENTICATION_KEYWORDS: Final = {
+    "auth_hostname": "hostname",
+    "auth_password": "password",
+    "auth_login": "login",
+}
+
+_HIDDEN: Final = {"setting": False}
+
+KIBI: Final = 2**10
+MEBI: Final = 2**20
+SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TLSSettings:
+    """The settings of [manager.tls].
+
+    Args:
+        enabled: Whether peers must use TLS.
+        cert_file: The certificate (PEM); the default one, made on first start, if not given.
+        key_file: Its private key (PEM); the default one if not given.
+        key_file_password: What the key is encrypted with, if it is.
+    """
+
+    enabled: bool = True
+    cert_file: str | None = None
+    key_file: str | None = None
+    key_file_password: Secret | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The settings of [manager.limits].
+
+    Args:
+        max_message: The longest message of a connected peer, in bytes.
+        max_handshake_message: The longest message of a peer that is not connected yet, in bytes.
+        handshake_timeout: How long a peer has from the connection to its identity, TLS included, in seconds.
+        outbox: How much is kept for a peer that does not read, in bytes. Beyond it a Service is busy; a
+            Client loses notifications from half of it on, and is disconnected at the whole.
+        pending: How many requests of one Client, and to one Service, may be unanswered.
+        prompt_timeout: How long a connected Client has to answer a question for credentials, in seconds.
+        shutdown_timeout: How long a peer that is being closed has to take what was sent to it, in seconds.
+        resolve_timeout: How long a reverse DNS look-up may take, in seconds; then the address is the name.
+    """
+
+    # 1.0 has no limit; 100 MB arrays are in use, so the limit is well above them.
+    max_message: Size = 256 * MEBI
+    # No credential or identity of 1.0 comes near it: an identity of 500 methods has 40 KiB.
+    max_handshake_message: Size = 64 * KIBI
+    handshake_timeout: Duration = 10 * SECONDS
+    outbox: Size = 64 * MEBI
+    pending: int = 65536
+    prompt_timeout: Duration = 60 * SECONDS
+    shutdown_timeout: Duration = 2 * SECONDS
+    resolve_timeout: Duration = 1 * SECONDS
+
+    def __post_init__(self) -> None:
+        if self.pending < 1:
+            raise ValueError(f"pending: found {self.pending}, allowed is 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of a Manager. `Config()` has the defaults.
+
+    Args:
+        host: The name or address to listen on; all interfaces, IPv4 and IPv6, if None.
+        port: The TCP port; 0 takes a free one.
+        auth: The names of the authentication plugins, in the order in which they are asked; all must agree.
+        allow_anonymous: Whether peers of other computers are let in although `auth` is empty.
+        store: The name of the persistence plugin.
+        database: Where that plugin finds its data, in words that it understands; where it wants if None.
+        encoding: The name of the message encoding.
+        plugins: The names of further plugins to enable.
+        without: The names of default plugins not to enable.
+        transport: How bytes get in and out: ``protocol`` (asyncio only, fast), ``streams``, or ``auto``.
+        log_level: The logging level, a name or a number.
+        log_file: Where ``msl-network start`` writes the log; a new file in the log folder if None.
+        tls: [manager.tls].
+        limits: [manager.limits].
+        sections: The sections of the plugins, by name.
+        source: Where the settings came from, for messages.
+    """
+
+    host: str | None = None
+    port: int = DEFAULT_PORT
+    auth: tuple[str, ...] = ()
+    allow_anonymous: bool = False
+    store: str = "sqlite"
+    database: str | None = None
+    encoding: str = "json_lines"
+    plugins: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    transport: Literal["auto", "protocol", "streams"] = "auto"
+    log_level: str | int = "INFO"
+    log_file: str | None = None
+    tls: TLSSettings = field(default_factory=TLSSettings)
+    limits: Limits = field(default_factory=Limits)
+    # not shown: they hold what is secret to a plugin
+    sections: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False, metadata=_HIDDEN
+    )
+    source: str = field(default="", metadata=_HIDDEN)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port: found {self.port}, allowed is 0 (any free port) to 65535")
+        for key in ("auth", "plugins", "without"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key}: a name stands twice in {list(names)}")
+        for name in self.without:
+            if name not in DEFAULT_PLUGINS:
+                raise ValueError(f"without: {name!r} is not enabled by default, {nearest(name, DEFAULT_PLUGINS)}")
+        self.log_level_number()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the TOML file, which relative paths in it start from; None without a file."""
+        return Path(self.source).parent if self.source else None
+
+    def path(self, name: str | None) -> Path | None:
+        """Return the path that a setting names, relative to the TOML file; None for None."""
+        return None if name is None else (self.folder or Path()) / Path(name).expanduser()
+
+    def enabled_plugins(self) -> tuple[str, ...]:
+        """Return the names of all plugins to enable, in the order in which they are called."""
+        default = [name for name in DEFAULT_PLUGINS if name not in self.without]
+        names = [*self.auth, *default, self.store, self.encoding, *self.plugins]
+        return tuple(dict.fromkeys(names))
+
+    def log_level_number(self) -> int:
+        """Return the logging level as a number.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        return log_level_number(self.log_level)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Config:
+        """Read a TOML file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigError: If the file cannot be read, is not TOML, or a setting is wrong.
+        """
+        file = Path(path)
+        try:
+            # an editor of Windows puts a mark before the text, which is no TOML
+            data = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the file: {error.strerror}", source=str(path)) from None
+        except UnicodeDecodeError:
+            raise ConfigError("is not text in UTF-8", source=str(path)) from None
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, and not the only one
+            raise ConfigError(f"is not valid TOML: {error}", source=str(path)) from None
+        return cls.from_dict(data, source=str(file))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, source: str = "") -> Config:
+        """Make settings of what a TOML file would contain.
+
+        Args:
+            data: ``{"manager": {...}, "plugins": {"NAME": {...}}}``.
+            source: The file, for messages and for relative paths.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigError: If a setting is wrong.
+        """
+        for name in data:
+            if name not in {"manager", "plugins"}:
+                hint = nearest(name, ["manager", "manager.tls", "manager.limits", "plugins.NAME"])
+                raise ConfigError(f"unknown section, {hint}", source=source, section=name)
+        base = Path(source).parent if source else None
+        manager = dict(_table(data, "manager", source, "manager"))
+        nested: dict[str, Any] = {}
+        for key, factory in (("tls", TLSSettings), ("limits", Limits)):
+            section = _table(manager, key, source, f"manager.{key}")
+            nested[key] = build(factory, section, source=source, section=f"manager.{key}", base=base)
+            manager.pop(key, None)
+            for misplaced in set(manager) & set(settings(factory)):
+                raise ConfigError(f"belongs to [manager.{key}]", source=source, section="manager", key=misplaced)
+        plugins = _table(data, "plugins", source, "plugins")
+        sections = {name: _table(plugins, name, source, f"plugins.{name}") for name in plugins}
+        config = build(cls, manager, source=source, section="manager", base=base)
+        return dataclasses.replace(config, sections=MappingProxyType(sections), source=source, **nested)
+
+    def with_keywords(
+        self,
+        *,
+        auth_hostname: bool = False,
+        auth_login: bool = False,
+        auth_password: str | None = None,
+        disable_tls: bool = False,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        key_file_password: str | None = None,
+        **others: Any,
+    ) -> Config:
+        """Return these settings with the keywords of 1.0's ``run_forever`` laid over them.
+
+        Args:
+            auth_hostname: Let in trusted host names only.
+            auth_login: Let in users with their password only.
+            auth_password: Let in only who knows this password, or that in the first line of this file.
+            disable_tls: Do without TLS.
+            cert_file: The certificate.
+            key_file: Its private key.
+            key_file_password: What the key is encrypted with, or a file whose first line is that.
+            others: Settings of [manager]; None leaves one as it is.
+
+        Returns:
+            The new settings. If one of the three ``auth_`` keywords is given, they replace `auth`.
+
+        Raises:
+            ConfigError: If a value is not allowed.
+        """
+        chosen = {
+            "auth_hostname": auth_hostname,
+            "auth_password": auth_password is not None,
+            "auth_login": auth_login,
+        }
+        given = {key: _plain(value) for key, value in others.items() if value is not None}
+        changes = convert(Config, given)
+        if "log_file" in changes:  # said on a command line, it starts from where that is
+            changes["log_file"] = str(Path(changes["log_file"]).absolute())
+        if any(chosen.values()):
+            changes["auth"] = tuple(_AUTHENTICATION_KEYWORDS[key] for key, given in chosen.items() if given)
+        if auth_password is not None:
+            section = {**self.sections.get("password", {}), "password": secret_words([auth_password])}
+            changes["sections"] = MappingProxyType({**self.sections, "password": section})
+        tls: dict[str, Any] = {"cert_file": cert_file, "key_file": key_file}
+        tls = {key: str(Path(value).absolute()) for key, value in tls.items() if value is not None}
+        if disable_tls:
+            tls["enabled"] = False
+        if key_file_password is not None:
+            tls["key_file_password"] = Secret(secret_words([key_file_password]))
+        try:
+            return dataclasses.replace(self, tls=dataclasses.replace(self.tls, **tls), **changes)
+        except ValueError as error:
+            key, _, problem = str(error).partition(": ")
+            raise ConfigError(problem, key=key) from None
+
+
+def _plain(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def log_level_number(level: str | int) -> int:
+    """Return a logging level as a number.
+
+    Args:
+        level: A name in any case, or a number, also as text.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    names = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    if isinstance(level, str) and level.strip().isdecimal():
+        level = int(level)
+    if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
+        return level
+    if isinstance(level, str) and level.upper() in names:
+        number: int = getattr(logging, level.upper())
+        return number
+    raise ValueError(f"log_level: found {level!r}, allowed is one of {', '.join(names)} or a number")
+
+
+def secret_words(words: Sequence[str]) -> str:
+    """Return the password that the words of an option mean, as 1.0 reads them.
+
+    Args:
+        words: The words.
+
+    Returns:
+        The words joined by spaces; if that is the path of a file, the first line of it, without the white
+        space around it.
+
+    Raises:
+        ConfigError: If the file cannot be read.
+    """
+    text = " ".join(words)
+    try:
+        if not Path(text).is_file():
+            return text
+    except (OSError, ValueError):  # too long for a path, or a character that none may have
+        return text
+    try:
+        return first_line(Path(text))
+    except ValueError as error:
+        raise ConfigError(f"the password cannot be read from this file: {error}", source=text) from None
+
+
+def _table(data: Mapping[str, Any], key: str, source: str, section: str) -> Mapping[str, Any]:
+    table = data.get(key, {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"found {table!r}, allowed is a section", source=source, section=section)
+    return table

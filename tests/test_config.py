@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msl_network_plugins.hostname import Hostname
+from msl_network_plugins.identity import IdentityRules
+from msl_network_plugins.json_lines import JsonLines
+from msl_network_plugins.login import Login
+from msl_network_plugins.password import Password
+from msl_network_plugins.sqlite import Sqlite
+
+from msl_network.config import Config, Limits, TLSSettings, log_level_number, secret_words
+from msl_network.errors import ConfigError
+from msl_network.settings import Secret, build, settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
+BUNDLED = {
+    "password": Password,
+    "hostname": Hostname,
+    "login": Login,
+    "identity": IdentityRules,
+    "sqlite": Sqlite,
+    "json_lines": JsonLines,
+}
+
+
+def problem(text: str, tmp_path: Path) -> str:
+    """What is said about a file, without its name, which is always there."""
+    file = tmp_path / "lab.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as info:
+        Config.load(file)
+    assert str(info.value).startswith(str(file))
+    return str(info.value).removeprefix(str(file)).lstrip(": ")
+
+
+def test_the_defaults() -> None:
+    """Without settings the Manager is that of 1.0: port 1875, TLS, everything on."""
+    config = Config()
+    assert (config.port, config.host, config.auth, config.tls.enabled) == (1875, None, (), True)
+    assert config.enabled_plugins() == ("identity", "hostname", "login", "sqlite", "json_lines")
+    assert (config.folder, config.path(None), config.path("a")) == (None, None, Path("a"))
+    assert Config.from_dict({}) == config
+
+
+def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kind of section is read, and paths start from the folder of the file."""
+    file = tmp_path / "lab.toml"
+    file.write_text(
+        """
+        [manager]
+        auth = ["badge", "login"]
+        plugins = ["mylab"]
+        without = ["identity", "login"]
+        log_level = "debug"
+        [manager.tls]
+        key_file_password = { file = "key.txt" }
+        [manager.limits]
+        max_message = "1 MiB"
+        handshake_timeout = 5
+        [plugins.badge]
+        code = "1234"
+        """
+    )
+    (tmp_path / "key.txt").write_text("geheim")
+    config = Config.load(str(file))
+    assert config.tls == TLSSettings(key_file_password=Secret("geheim"))
+    assert config.limits == Limits(max_message=2**20, handshake_timeout=5.0)
+    assert config.sections == {"badge": {"code": "1234"}}
+    assert config.enabled_plugins() == ("badge", "login", "hostname", "sqlite", "json_lines", "mylab")
+    assert config.log_level_number() == logging.DEBUG
+    assert (config.source, config.folder) == (str(file), tmp_path)
+    assert config.path("x/y") == tmp_path / "x" / "y"
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert config.path("~/x") == Path("/home/somebody/x")
+
+
+def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
+    """A byte order mark and its line ends do not disturb."""
+    (tmp_path / "lab.toml").write_bytes(b"\xef\xbb\xbf[manager]\r\nport = 2000\r\n")
+    assert Config.load(tmp_path / "lab.toml").port == 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[manger]", "[manger]: unknown section, did you mean 'manager'? known are: manager, manager.limits, "),
+        ("[tls]", "[tls]: unknown section, "),
+        ("port = 1", "[port]: unknown section, "),
+        ("manager = 5", "[manager]: found 5, allowed is a section"),
+        ("plugins = []", "[plugins]: found [], allowed is a section"),
+        ("[plugins]\nbadge = 1", "[plugins.badge]: found 1, allowed is a section"),
+        ("[manager]\ntls = true", "[manager.tls]: found True, allowed is a section"),
+        ("[manager]\nprot = 1", "[manager] prot: unknown key, did you mean 'port'? known are: allow_anonymous, "),
+        ("[manager]\nsource = 'x'", "[manager] source: unknown key, "),
+        ("[manager]\nsections = {}", "[manager] sections: unknown key, "),
+        ("[manager]\nmax_message = 1", "[manager] max_message: belongs to [manager.limits]"),
+        ("[manager]\ncert_file = 'x'", "[manager] cert_file: belongs to [manager.tls]"),
+        ("[manager.limits]\noutbx = 1", "[manager.limits] outbx: unknown key, did you mean 'outbox'? "),
+        ("[manager]\nport = 'x'", "[manager] port: found 'x', allowed is a whole number"),
+        ("[manager]\nport = 65536", "[manager] port: found 65536, allowed is 0 (any free port) to 65535"),
+        ("[manager]\nport = -1", "[manager] port: found -1, allowed is 0 (any free port) to 65535"),
+        ("[manager]\nauth = 'login'", "[manager] auth: found 'login', allowed is a list of texts"),
+        ("[manager]\nauth = ['a', 'a']", "[manager] auth: a name stands twice in ['a', 'a']"),
+        ("[manager]\nwithout = ['lgoin']", "[manager] without: 'lgoin' is not enabled by default, did you mean 'l"),
+        ("[manager]\ntransport = 'udp'", "[manager] transport: found 'udp', allowed is one of 'auto', 'protocol'"),
+        ("[manager]\nlog_level = 'LOUD'", "[manager] log_level: found 'LOUD', allowed is one of DEBUG, INFO, "),
+        ("[manager]\nlog_level = -5", "[manager] log_level: found -5, allowed is one of DEBUG, INFO, "),
+        ("[manager.limits]\npending = 0", "[manager.limits] pending: found 0, allowed is 1 or more"),
+        ("[manager.limits]\noutbox = '1 m'", "[manager.limits] outbox: found '1 m', allowed is a size: "),
+        ("[manager.tls]\nenabled = 1", "[manager.tls] enabled: found 1, allowed is true or false"),
+        ("[manager.tls]\nkey_file_password = 1", "[manager.tls] key_file_password: found no text, allowed is "),
+        ("[manager\n", "is not valid TOML: Expected"),
+        ("[manager]\nx = 1\nx = 2\n\n", "is not valid TOML: Cannot overwrite a value (at line 3"),
+        (f"x = {'9' * 5000}", "is not valid TOML: "),
+        (f"x = {'[' * 5000}", "is not valid TOML: "),
+    ],
+)
+def test_a_file_that_is_wrong(text: str, expected: str, tmp_path: Path) -> None:
+    """Every mistake names file, section, key, what was found and what is allowed."""
+    assert problem(text, tmp_path).startswith(expected)
+
+
+def test_the_internal_fields_are_not_offered(tmp_path: Path) -> None:
+    """`sections` and `source` are no settings, and no message says that they are known."""
+    text = problem("[manager]\nzzz = 1", tmp_path)
+    assert "sections" not in text
+    assert "source" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("no.toml", "cannot read the file: No such file or directory"),
+        (".", "cannot read the file: Is a directory"),
+        ("latin.toml", "is not text in UTF-8"),
+        ("nul\0.toml", "is not valid TOML: "),
+    ],
+)
+def test_a_file_that_cannot_be_read(name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, with the reason."""
+    monkeypatch.chdir(tmp_path)
+    Path("latin.toml").write_bytes(b"# \xe9")
+    with pytest.raises(ConfigError) as info:
+        Config.load(name)
+    assert str(info.value).startswith(f"{name}: {text}")
+
+
+def test_secrets_are_not_shown() -> None:
+    """The settings of the plugins and the password of the key are not in the text of a Config."""
+    config = Config.from_dict(
+        {"manager": {"tls": {"key_file_password": "hidden"}}, "plugins": {"password": {"password": "hidden"}}}
+    )
+    assert "hidden" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("level", "number"),
+    [("INFO", 20), ("warning", 30), (10, 10), ("15", 15), (" 40 ", 40), (0, 0)],
+)
+def test_a_log_level(level: str | int, number: int) -> None:
+    """It is a name in any case, or a number."""
+    assert log_level_number(level) == number
+
+
+@pytest.mark.parametrize("level", ["", "LOUD", "²", "-1", -1, True, "1.5"])
+def test_what_is_no_log_level(level: Any) -> None:
+    """Anything else is refused with all names."""
+    with pytest.raises(ValueError, match="allowed is one of DEBUG, INFO, WARNING, ERROR, CRITICAL or a number"):
+        log_level_number(level)
+
+
+# The keywords of 1.0
+
+
+def test_no_keyword_changes_nothing() -> None:
+    """None, as 1.0's defaults are, leaves each setting as it is."""
+    config = Config(port=5, auth=("badge",))
+    assert config.with_keywords() == config
+    assert config.with_keywords(auth_password=None, host=None, port=None, cert_file=None) == config
+
+
+def test_the_keywords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They win over the file; paths start from the working directory."""
+    monkeypatch.chdir(tmp_path)
+    config = Config(port=5, auth=("badge",), source="/lab/lab.toml").with_keywords(
+        auth_login=True,
+        auth_hostname=True,
+        auth_password="my secret words",
+        disable_tls=True,
+        cert_file="a.crt",
+        key_file=str(tmp_path / "a.key"),
+        key_file_password="geheim",
+        host="localhost",
+        port=7,
+        database=Path("lab.sqlite3"),
+        log_file="lab.log",
+        log_level="DEBUG",
+    )
+    assert config.auth == ("hostname", "password", "login")
+    assert config.sections == {"password": {"password": "my secret words"}}
+    assert config.tls == TLSSettings(
+        enabled=False,
+        cert_file=str(tmp_path / "a.crt"),
+        key_file=str(tmp_path / "a.key"),
+        key_file_password=Secret("geheim"),
+    )
+    assert (config.host, config.port, config.database) == ("localhost", 7, "lab.sqlite3")
+    assert config.path(config.log_file) == tmp_path / "lab.log"
+    assert config.log_level_number() == logging.DEBUG
+
+
+def test_an_empty_password_is_a_password() -> None:
+    """It does not mean that nobody is asked; the plugin then refuses it."""
+    config = Config().with_keywords(auth_password="")
+    assert config.auth == ("password",)
+    with pytest.raises(ConfigError, match="password: it is empty"):
+        build(Password, config.sections["password"])
+
+
+def test_a_password_keeps_the_rest_of_its_section() -> None:
+    """A site's own password plugin stays the one that is used."""
+    config = Config(sections={"password": {"use": "mylab:Password", "password": "old"}})
+    section = config.with_keywords(auth_password="new").sections["password"]
+    assert section == {"use": "mylab:Password", "password": "new"}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "text"),
+    [
+        ({"port": "x"}, "port: found 'x', allowed is a whole number"),
+        ({"port": 70000}, "port: found 70000, allowed is 0 (any free port) to 65535"),
+        ({"log_level": "LOUD"}, "log_level: found 'LOUD', allowed is one of"),
+        ({"prot": 1}, "prot: unknown key, did you mean 'port'?"),
+        ({"source": "x"}, "source: unknown key"),
+        ({"without": ["x"]}, "without: 'x' is not enabled by default, known are: hostname, identity, login"),
+    ],
+)
+def test_a_keyword_that_is_wrong(keywords: dict[str, Any], text: str) -> None:
+    """It is refused as in a file, by its name."""
+    with pytest.raises(ConfigError) as info:
+        Config().with_keywords(**keywords)
+    assert str(info.value).startswith(text)
+
+
+def test_the_words_of_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words are joined; the path of a file means its first line; anything else means itself."""
+    monkeypatch.chdir(tmp_path)
+    Path("my secret.txt").write_text("  first wörd \nsecond\n", encoding="utf-8")
+    assert secret_words(["my", "secret.txt"]) == "first wörd"
+    for text in ("one", "two words", "", "x" * 5000, "nul\0", str(tmp_path)):
+        assert secret_words([text]) == text
+
+
+def test_a_password_file_without_a_password(tmp_path: Path) -> None:
+    """An empty first line is no password, but a mistake."""
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(ConfigError, match="empty: the password cannot be read from this file: the first line"):
+        secret_words([str(tmp_path / "empty")])
+
+
+# The example
+
+
+def documented() -> dict[str, dict[str, Any]]:
+    """The settings in the example by section, commented or not."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    uncommented = re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE)
+    data = tomllib.loads(uncommented)
+    manager = {key: value for key, value in data["manager"].items() if key not in {"tls", "limits"}}
+    return {
+        "manager": manager,
+        "manager.tls": data["manager"]["tls"],
+        "manager.limits": data["manager"]["limits"],
+        **{f"plugins.{name}": section for name, section in data["plugins"].items()},
+    }
+
+
+def test_the_example_changes_nothing() -> None:
+    """It can be used as it is, and has the defaults."""
+    config = Config.load(EXAMPLE)
+    assert dataclasses.replace(config, source="", sections={}) == dataclasses.replace(Config(), sections={})
+
+
+@pytest.mark.parametrize(
+    ("section", "factory"),
+    [("manager", Config), ("manager.tls", TLSSettings), ("manager.limits", Limits)]
+    + [(f"plugins.{name}", factory) for name, factory in BUNDLED.items()],
+)
+def test_the_example_is_complete(section: str, factory: type[Any]) -> None:
+    """Each setting is in it, by default if it has one, else as a comment; and nothing else."""
+    shown = documented()[section]
+    assert set(shown) == set(settings(factory)) - {"tls", "limits"}
+    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    active: Any = data
+    for part in section.split("."):
+        active = active.get(part, {})
+    for name, field in settings(factory).items():
+        if name in {"tls", "limits"}:
+            continue
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is None or default is dataclasses.MISSING:
+            assert name not in active
+        else:
+            assert name in active
+            required = {"password": Secret("x")} if factory is Password else {}
+            assert getattr(build(factory, {**required, name: active[name]}), name) == default
+    commented = {key: value for key, value in shown.items() if key not in active and not isinstance(value, dict)}
+    build(factory, commented) if factory is not Password else None
+
+
+def test_the_example_explains_each_setting() -> None:
+    """Each line with a setting has a comment."""
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    assert all("  # " in line for line in lines if re.match(r"(# )?\w+ = ", line))
+
+
+def test_the_example_has_every_bundled_plugin() -> None:
+    """No section is missing, and none is there for a plugin that does not exist."""
+    plugins = {name.removeprefix("plugins.") for name in documented() if name.startswith("plugins.")}
+    files = {path.stem for path in (EXAMPLE.parent / "plugins").glob("*.py")} - {"__init__"}
+    assert plugins == set(BUNDLED) == files
