@@ -1,0 +1,47 @@
+"""What turns lines into messages and back, as an encoding plugin offers it.
+
+Rule of this file: the interface only. The Manager's core decides what a message means; a codec decides what it
+looks like. It must not know who is connected, or any socket.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .messages import Answer, Failure, Notification, Prompt, Reply, Request, Result
+
+__all__ = ["Codec"]
+
+
+class Codec(Protocol):
+    """Turns one line into one message and back.
+
+    All methods run on the event loop for each message: they must be quick and must not block. Decoding raises
+    :class:`~msl_network.errors.MessageError` (with the uid, if it is known) for a line that is not a message.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the encoding. Lines are forwarded unchanged between peers whose encodings have one name."""
+
+    def decode_request(self, line: bytes) -> Request | Answer:
+        """Read what a connected Client sent."""
+
+    def decode_reply(self, line: bytes) -> Reply | Request:
+        """Read what a connected Service sent: a reply, a notification, or its good-bye (a request)."""
+
+    def decode_notification(self, line: bytes) -> Notification:
+        """Read a line that `decode_reply` found to be a notification."""
+
+    def decode_answer(self, line: bytes) -> Answer | None:
+        """Read the answer to a prompt; None if the line is a message of another kind."""
+
+    def decode_values(self, request: Request) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a request that the Manager answers itself."""
+
+    def encode_request(self, request: Request, requester: str) -> bytes:
+        """Write a request to a Service, complete, with the network name of the Client that asks."""
+
+    def encode(self, message: Prompt | Result | Failure) -> bytes:
+        """Write a message of the Manager's own."""

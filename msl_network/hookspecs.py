@@ -1,0 +1,270 @@
+"""Everything that a plugin may implement. This is the page that a plugin's author reads.
+
+A plugin is an object; mark each method that implements a hook with ``@hookimpl``, also one that overrides a
+marked one. Give it the parameters that the hook has here, or fewer, by the same names and without defaults.
+It is ``async`` if the hook is. What does not fit is refused before the Manager starts, by plugin and hook.
+
+    ask      the first answer that is not None wins
+    check    every plugin must agree; one that raises refuses, and the rest are not asked
+    collect  what all plugins return is put together
+    tell     everybody hears; a failure is logged and stops nobody
+
+Plugins are called in the order in which the configuration names them: authenticators first. ``tryfirst`` and
+``trylast`` change nothing, and there are no wrappers. A plugin that raises something unexpected in *ask* or
+*check* refuses the peer, is logged by name, and harms nobody else. No hook is called per message: what works
+on messages is handed over once, as an object.
+
+Rule of this file: signatures and their contracts, nothing that runs. It must not know any plugin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from .codec import Codec
+    from .commands import Command
+    from .handshake import Handshake
+    from .manager import Manager
+    from .messages import Identity
+    from .peer import Peer
+    from .store import Store
+
+__all__ = ["PROJECT", "hookimpl", "hookspec"]
+
+PROJECT = "msl_network"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+async def authenticate(peer: Peer, handshake: Handshake) -> None:
+    """Check who a peer is, before anything else is asked of it (*check*).
+
+    Only the plugins that ``auth`` names are asked, in that order; all must agree.
+
+    Args:
+        peer: The connection; its address is known, its name is not. Set ``peer.username`` and
+            ``peer.is_admin`` when you know them.
+        handshake: Ask the peer with ``await handshake.ask(attribute, *args)``.
+
+    Raises:
+        AuthenticationError: To refuse the peer; the text is sent to it. The connection is closed.
+    """
+
+
+@hookspec
+async def authenticate_administrator(peer: Peer, handshake: Handshake) -> bool | None:
+    """Find out whether a connected Client may send administrator requests (*ask*).
+
+    Called when a Client that is not an administrator yet sends such a request. If no plugin answers, it may
+    not.
+
+    Args:
+        peer: The connected Client.
+        handshake: Ask the peer; its other requests go on meanwhile.
+
+    Returns:
+        True if the peer is an administrator, False if it is not, None if the plugin does not know.
+
+    Raises:
+        AuthenticationError: If the answers were wrong.
+    """
+
+
+@hookspec
+async def check_identity(peer: Peer, identity: Identity) -> Identity | None:
+    """Check who a peer says it is, after it is authenticated (*check*).
+
+    Args:
+        peer: The connection.
+        identity: What it answered, or what the plugin before made of it.
+
+    Returns:
+        A corrected identity, or None to leave it as it is.
+
+    Raises:
+        RequestError: To refuse the peer, e.g. ``IdentityError``. The connection is closed.
+    """
+
+
+@hookspec
+def authorize(peer: Peer, service: str, attribute: str) -> None:
+    """Check whether a Client may use an attribute of a Service (*check*).
+
+    Called the first time; the answer is kept for this peer, Service and attribute until
+    ``manager.revoke_authorizations()``. It runs on the event loop, so decide from memory: load rules in
+    `started`.
+
+    Args:
+        peer: The connected Client.
+        service: The name of the Service; ``"Manager"`` for a request that the Manager answers.
+        attribute: The name of the attribute.
+
+    Raises:
+        AuthorizationError: To refuse the request; the text is sent to the Client, which stays connected.
+    """
+
+
+@hookspec
+def open_store(location: str | None) -> AbstractAsyncContextManager[Store] | None:
+    """Open the store (*ask*).
+
+    Only the plugin that ``store`` names is asked, once, when the Manager starts (or a command needs data).
+
+    Args:
+        location: Where to find it, if a person said so on the command line (``--database``), else None.
+
+    Returns:
+        A context manager that gives the store; leaving it writes everything that is still to be written.
+
+    Raises:
+        StoreError: If it cannot be opened.
+    """
+
+
+@hookspec
+def make_codec(name: str) -> Codec | None:
+    """Make the object that turns lines into messages and back (*ask*).
+
+    Called once per connection, before the handshake. One object may serve all connections if it keeps no
+    state.
+
+    Args:
+        name: The ``encoding`` of the configuration.
+
+    Returns:
+        The codec, or None if the name is not yours.
+    """
+
+
+@hookspec
+def commands() -> Sequence[Command]:  # type: ignore[empty-body]
+    """Add what Clients may ask of the Manager (*collect*).
+
+    Called once, when the Manager starts. A name that exists already is an error.
+
+    Returns:
+        The commands.
+    """
+
+
+@hookspec
+def cli_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add a command to ``msl-network`` (*tell*).
+
+    Set the default ``run`` of your parser to a function ``run(args, context) -> int`` (or ``async``); it
+    returns the exit status. ``context`` is a :class:`~msl_network.cli.Context`: it opens the store and knows
+    the configuration. A mistake of the person is a :class:`~msl_network.errors.StartError` with one line of
+    text. ``--config`` belongs to ``msl-network`` itself and works with every command.
+
+    Args:
+        subparsers: Where to call ``add_parser("name", help=...)``.
+    """
+
+
+@hookspec
+async def started(manager: Manager) -> None:
+    """Prepare: the store is open and the address is known, but nobody is let in yet (*tell*).
+
+    Args:
+        manager: The Manager; keep what you need, e.g. ``manager.store``.
+
+    Raises:
+        StartError: If the Manager must not run this way; it stops with that text.
+    """
+
+
+@hookspec
+async def stopping(manager: Manager) -> None:
+    """Clean up: everybody has left and the store is still open (*tell*).
+
+    Args:
+        manager: The Manager.
+    """
+
+
+@hookspec
+def peer_connecting(peer: Peer) -> None:
+    """Hear that somebody connected; nothing is known but the address (*tell*).
+
+    Args:
+        peer: The connection.
+    """
+
+
+@hookspec
+def peer_refused(peer: Peer, reason: str) -> None:
+    """Hear that a connection ended before it was accepted (*tell*).
+
+    Args:
+        peer: The connection.
+        reason: Why, e.g. ``rejected: Wrong Manager password`` or ``connection closed prematurely``.
+    """
+
+
+@hookspec
+def peer_joined(peer: Peer, identity: Identity) -> None:
+    """Hear that a Client or a Service is connected (*tell*).
+
+    Args:
+        peer: The connection.
+        identity: Who it is.
+    """
+
+
+@hookspec
+def peer_left(peer: Peer) -> None:
+    """Hear that a connected Client or Service left; its links and locks are gone (*tell*).
+
+    Args:
+        peer: The connection.
+    """
+
+
+@hookspec
+def linked(peer: Peer, service: str) -> None:
+    """Hear that a Client linked with a Service; not again if it does so twice (*tell*).
+
+    Args:
+        peer: The Client.
+        service: The name of the Service.
+    """
+
+
+@hookspec
+def unlinked(peer: Peer, service: str) -> None:
+    """Hear that a link ended: asked for, or because one of the two left (*tell*).
+
+    Args:
+        peer: The Client.
+        service: The name of the Service.
+    """
+
+
+@hookspec
+def locked(peer: Peer, service: str, shared: bool) -> None:
+    """Hear that a Client locked a Service (*tell*).
+
+    Args:
+        peer: The Client.
+        service: The name of the Service.
+        shared: Whether other linked Clients may go on using it and lock it, too.
+    """
+
+
+@hookspec
+def unlocked(peer: Peer, service: str) -> None:
+    """Hear that a Client's lock ended: released, or because the link ended (*tell*).
+
+    Args:
+        peer: The Client.
+        service: The name of the Service.
+    """
