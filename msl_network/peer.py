@@ -1,0 +1,345 @@
+"""One connected peer: what is known of it, the synchronous way in, and the bounded way out.
+
+    transport --feed--> lines --> receive(peer, line)        whoever has the word: the handshake, later the router
+    enqueue --> outbox --flush--> transport                  never waits; full means full
+
+Rule of this file: nothing here awaits another peer, and nothing waits at all but `ask`, `closed` and
+`resolve_hostname`. It must not know what a message means, which plugins exist, or what a socket is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .errors import LineTooLongError, MessageError, NetworkError
+from .messages import Failure, Prompt
+from .protocol import Connection, Event, Role, State
+from .wire import LineBuffer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .codec import Codec
+    from .registry import ClientMember, ServiceMember
+    from .transport import Transport
+
+__all__ = ["Peer", "PeerLost"]
+
+logger = logging.getLogger("msl_network")
+
+MAX_WAITING_LINES = 64
+"""How many lines a peer may send before it is connected; a handshake has three answers and a person's paste a few."""
+
+MAX_WAITING_WORK = 256
+"""How many administrator requests of one Client may wait; they run one after the other."""
+
+
+class PeerLost(NetworkError):  # noqa: N818 - it is an event, and no error of anybody
+    """Raised in the handshake when the peer is gone. Nobody is told: there is nobody."""
+
+
+class Peer:
+    """One connection, from its first byte to its last.
+
+    Args:
+        ip_address: The numeric address of the peer.
+        port: Its TCP port.
+        is_local: Whether it runs on this computer.
+        hostname: The name of this computer, by which local peers are known.
+        codec: Reads and writes its messages.
+        touched: Where a peer puts itself when it has something to send; whoever fed a chunk flushes them.
+        handshake_limit: The longest line before the peer is connected, in bytes.
+        outbox_limit: How many bytes are kept for a peer that does not read.
+        resolve: Finds the host name of an address.
+    """
+
+    def __init__(
+        self,
+        *,
+        ip_address: str,
+        port: int,
+        is_local: bool,
+        hostname: str,
+        codec: Codec,
+        touched: list[Peer],
+        handshake_limit: int,
+        outbox_limit: int,
+        resolve: Callable[[str], Awaitable[str]],
+    ) -> None:
+        self.ip_address = ip_address
+        """Its numeric address."""
+        self.port = port
+        """Its TCP port."""
+        self.is_local = is_local
+        """Whether it runs on the same computer as the Manager."""
+        self.domain = "localhost" if is_local else ip_address
+        """Its fully qualified host name; the address until `resolve_hostname` found one."""
+        self.hostname = self.domain
+        """The first label of the host name; the address until `resolve_hostname` found a name."""
+        self.address = f"{hostname if is_local else ip_address}:{port}"
+        """``HOST:PORT`` as others see it; HOST of a local peer is the Manager's host name."""
+        self.username = ""
+        """Who logged in, if an authentication plugin found out."""
+        self.is_admin = False
+        """Whether it may send administrator requests."""
+        self.network_name = f"<Unknown>[{self.address}]"
+        """``NAME[HOST:PORT]``, by which others know it."""
+
+        self.codec = codec
+        self.connection = Connection(Role.MANAGER)
+        self.member: ClientMember[Peer] | ServiceMember[Peer] | None = None
+        self.transport: Transport | None = None
+        self.receive: Callable[[Peer, bytes], None] = Peer._keep_line
+        """Who gets the lines now."""
+        self.is_prompted = False
+        """Whether it is connected and was asked for an administrator's credentials."""
+        self.authorized: set[tuple[str, str]] = set()
+        """What `authorize` allowed, by Service and attribute."""
+        self.lost_notifications = 0
+        """How many notifications were dropped because the peer does not read."""
+
+        self._resolve: Callable[[str], Awaitable[str]] | None = None if is_local else resolve
+        self._lines = LineBuffer(handshake_limit)
+        self._waiting: deque[bytes] = deque()
+        self._work: deque[Callable[[], Awaitable[None]]] = deque()
+        self._wake = anyio.Event()
+        self._touched = touched
+        self._outbox: list[bytes] = []
+        self._outbox_size = 0
+        self._outbox_limit = outbox_limit
+        self._is_touched = False
+        self._is_writable = True
+        self._is_lost = False
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.network_name}>"
+
+    # What the transport calls
+
+    def attach(self, transport: Transport) -> None:
+        """Take the transport that carries this peer's bytes."""
+        self.transport = transport
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that the peer sent, act on each line that is complete, and send what follows from it."""
+        try:
+            for line in self._lines.feed(data):
+                self.receive(self, line)
+            if self._lines.overflow and self.connection.state is not State.CLOSED:
+                limit = self._lines.limit
+                self.refuse(LineTooLongError(f"a message may have {limit} bytes, this one has more"))
+        except Exception:
+            logger.exception("%s: a message could not be handled, closing this connection", self)
+            self.close()
+        flush(self._touched)
+
+    def lost(self) -> None:
+        """Note that nothing more will come from the peer."""
+        self._is_lost = True
+        self._outbox.clear()
+        self._outbox_size = 0
+        self._wake.set()
+
+    def pause_writing(self) -> None:
+        """Note that the transport has enough to send."""
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        """Note that the transport can take more."""
+        self._is_writable = True
+        self.flush()
+
+    # Sending
+
+    @property
+    def outbox_size(self) -> int:
+        """How many bytes wait here because the peer does not read."""
+        return self._outbox_size
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether a notification should rather be dropped: the outbox is half full."""
+        return self._outbox_size * 2 > self._outbox_limit
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the outbox is over its limit."""
+        return self._outbox_size > self._outbox_limit
+
+    def enqueue(self, *parts: bytes) -> None:
+        """Put bytes into the outbox; `flush` sends them. A peer whose outbox is over its limit is disconnected."""
+        if self._outbox_size > self._outbox_limit:
+            self._too_slow()
+            return
+        self._outbox += parts
+        for part in parts:
+            self._outbox_size += len(part)
+        if not self._is_touched:
+            self._is_touched = True
+            self._touched.append(self)
+
+    def flush(self) -> None:
+        """Hand the outbox to the transport, if it takes any."""
+        if not self._is_writable or not self._outbox or self.transport is None or self._is_lost:
+            return
+        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+        self._outbox.clear()
+        self._outbox_size = 0
+        self.transport.write(data)
+
+    def send(self, data: bytes) -> None:
+        """Put bytes into the outbox and send it."""
+        self.enqueue(data)
+        flush(self._touched)
+
+    def fail(self, error: Exception, uid: object, requester: str) -> None:
+        """Tell the peer that something it asked for was refused."""
+        text = error.wire_text() if hasattr(error, "wire_text") else f"{type(error).__name__}: {error}"
+        self.enqueue(self.codec.encode(Failure(message=text, requester=requester, uid=uid)))
+
+    def refuse(self, error: Exception, requester: str = "") -> None:
+        """Tell the peer why, and close the connection when that is sent."""
+        if self.connection.state is State.CLOSED:
+            return
+        self.fail(error, "", requester or self.network_name)
+        self.connection.send(Event.REFUSE)
+        self._end()
+
+    def close(self) -> None:
+        """Close the connection when everything is sent."""
+        if self.connection.state is not State.CLOSED:
+            self.connection.send(Event.CLOSE)
+        self._end()
+
+    # Waiting
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the peer is gone, or is being closed."""
+        return self._is_lost or self.connection.state is State.CLOSED
+
+    async def ask(self, prompt: Prompt) -> Any:
+        """Send a prompt and wait for its answer.
+
+        Raises:
+            PeerLost: If the peer leaves instead.
+        """
+        self.connection.send(Event.PROMPT)
+        self.is_prompted = self.connection.state is State.PROMPTED
+        self.send(self.codec.encode(prompt))
+        try:
+            line = await self._next_line()
+        finally:
+            if self.connection.state is State.PROMPTED:  # it took too long
+                self.connection.send(Event.WITHDRAW)
+                self.is_prompted = False
+        if self.connection.state is State.ASKED:
+            self.connection.receive(Event.ANSWER)
+        answer = self.codec.decode_answer(line)
+        return line.decode(errors="replace").rstrip() if answer is None else answer.value
+
+    def answer(self, line: bytes) -> None:
+        """Take a line that answers the prompt of a connected peer."""
+        self.connection.receive(Event.ANSWER)
+        self.is_prompted = False
+        self._waiting.append(line)
+        self._wake.set()
+
+    def welcome(self, receive: Callable[[Peer, bytes], None], limit: int) -> None:
+        """Hand all lines to the router from now on, those first that came early.
+
+        Args:
+            receive: Takes each line.
+            limit: The longest line from now on, in bytes.
+        """
+        self._lines.limit = limit
+        self.receive = receive
+        while self._waiting:
+            self.receive(self, self._waiting.popleft())
+        flush(self._touched)
+
+    def do(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Have something done that needs to wait, after what waits already.
+
+        Returns:
+            False if too much waits already.
+        """
+        if len(self._work) >= MAX_WAITING_WORK:
+            return False
+        self._work.append(work)
+        self._wake.set()
+        return True
+
+    async def next_work(self) -> Callable[[], Awaitable[None]] | None:
+        """Wait for something to do; None when the peer is gone or to be closed."""
+        while not self.is_closing:
+            if self._work:
+                return self._work.popleft()
+            await self._sleep()
+        return None
+
+    async def resolve_hostname(self) -> str:
+        """Find the host name, once. It takes at most the time that the configuration allows.
+
+        Returns:
+            The first label of the host name, or the address if there is no name.
+        """
+        if self._resolve is not None:
+            resolve, self._resolve = self._resolve, None
+            self.domain = await resolve(self.ip_address)
+            self.hostname = self.domain if _is_address(self.domain) else self.domain.split(".")[0]
+            self.address = f"{self.hostname}:{self.port}"
+            self.network_name = f"<Unknown>[{self.address}]"
+        return self.hostname
+
+    async def _next_line(self) -> bytes:
+        while not self._waiting:
+            if self.is_closing:
+                raise PeerLost(f"{self.address} left")
+            await self._sleep()
+        return self._waiting.popleft()
+
+    async def _sleep(self) -> None:
+        self._wake = anyio.Event()
+        await self._wake.wait()
+
+    def _keep_line(self, line: bytes) -> None:
+        """Keep a line that comes before the peer is connected, for `ask` or `welcome`."""
+        if len(self._waiting) >= MAX_WAITING_LINES:
+            self.refuse(MessageError(f"more than {MAX_WAITING_LINES} lines before the handshake is complete"))
+            return
+        self._waiting.append(line)
+        self._wake.set()
+
+    def _too_slow(self) -> None:
+        if not self.is_closing:
+            logger.warning("%s does not read, %d bytes wait for it: disconnected", self.network_name, self._outbox_size)
+            self.close()
+
+    def _end(self) -> None:
+        self.receive = Peer._ignore_line
+        self._wake.set()
+
+    def _ignore_line(self, line: bytes) -> None:
+        """Drop what comes after the end."""
+
+
+def flush(touched: list[Peer]) -> None:
+    """Send what all these peers have in their outboxes, each once."""
+    for peer in touched:
+        peer._is_touched = False  # noqa: SLF001 - this is its own module
+        peer.flush()
+    touched.clear()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

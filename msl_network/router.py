@@ -1,0 +1,189 @@
+"""What happens with each line of a connected peer: the data plane.
+
+    Client:   request --> its Service, the Manager, or an error back
+    Service:  reply --> the Client that asked; notification --> each linked Client
+
+Rule of this file: no await, no hook, no log line per message; what needs to wait is given to the peer's own task
+as work. Every line is checked against the books before it moves: who sent it, to whom, and whether that is
+expected. It must not know sockets, or how a message is encoded.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .errors import (
+    BusyError,
+    MessageError,
+    RequestError,
+    ServiceLostError,
+    UnknownServiceError,
+)
+from .messages import DISCONNECT, MANAGER, NOTIFICATION_UID, Answer, Request
+from .protocol import Event
+from .wire import line_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .peer import Peer
+    from .registry import ClientMember, Registry, ServiceMember
+
+__all__ = ["Router"]
+
+logger = logging.getLogger("msl_network")
+
+MAX_AUTHORIZED: Final = 4096
+"""How many decisions of `authorize` are kept per peer; the names in them are the peer's own choice."""
+
+
+class Desk(Protocol):
+    """Who answers requests to the Manager."""
+
+    @property
+    def network_name(self) -> str:
+        """The Manager's network name."""
+
+    def take(self, peer: Peer, request: Request) -> None:
+        """Answer a request to the Manager, now or later."""
+
+
+class Router:
+    """Routes the lines of connected peers.
+
+    Args:
+        registry: The books.
+        desk: Who answers requests to the Manager.
+        authorize: Checks whether a peer may use an attribute; None if nobody minds.
+    """
+
+    def __init__(
+        self, registry: Registry[Peer], desk: Desk, authorize: Callable[[Peer, str, str], None] | None
+    ) -> None:
+        self._registry = registry
+        self._desk = desk
+        self._authorize = authorize
+        self.dropped_replies = 0
+        """How many lines of Services were dropped because nobody waits for them."""
+
+    def from_client(self, peer: Peer, line: bytes) -> None:
+        """Handle a line of a Client."""
+        try:
+            if peer.is_prompted and self._is_answer(peer, line):
+                return
+            request = peer.codec.decode_request(line)
+            if request.__class__ is Answer:
+                peer.connection.receive(Event.ANSWER)  # raises: nobody asked
+                return
+            self._request(peer, request)  # type: ignore[arg-type]
+        except MessageError as error:
+            peer.fail(error, error.uid, peer.network_name)
+
+    def from_service(self, peer: Peer, line: bytes) -> None:
+        """Handle a line of a Service."""
+        member: ServiceMember[Peer] = peer.member  # type: ignore[assignment]
+        try:
+            reply = peer.codec.decode_reply(line)
+            if reply.__class__ is Request:
+                self._request_of_service(peer, reply)
+                return
+            if reply.uid == NOTIFICATION_UID:
+                self._notify(member, line)
+                return
+            client = self._registry.reply(member, reply.requester, _hashable(reply.uid))  # type: ignore[union-attr]
+        except MessageError as error:
+            peer.fail(error, error.uid, peer.network_name)
+            return
+        if client is None:
+            self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for")  # type: ignore[union-attr]
+            return
+        client.peer.enqueue(line, line_end(line))
+
+    def unanswered(self, calls: list[tuple[ClientMember[Peer], str, object]]) -> None:
+        """Answer calls whose Service left.
+
+        Args:
+            calls: The Client, the name of the Service, and the uid of each.
+        """
+        for client, service, uid in calls:
+            client.peer.fail(ServiceLostError(f"the {service!r} service left before it answered"), uid, client.name)
+
+    def _request(self, peer: Peer, request: Request) -> None:
+        if request.attribute == DISCONNECT:
+            peer.connection.receive(Event.DISCONNECT)
+            peer.close()
+            return
+        # that a connected Client may send a request is what bound this method; see MOVES
+        member: ClientMember[Peer] = peer.member  # type: ignore[assignment]
+        try:
+            if self._authorize is not None:
+                self._check(peer, request)
+            if request.service == MANAGER:
+                self._desk.take(peer, request)
+                return
+            service = self._registry.request(member, request.service, request.uid)
+            if service is None:
+                raise UnknownServiceError(
+                    f"the {request.service!r} Service is not connected to {self._desk.network_name}"
+                )
+            self._forward(service, member, request)
+        except RequestError as error:
+            peer.fail(error, request.uid, peer.network_name)
+
+    def _forward(self, service: ServiceMember[Peer], client: ClientMember[Peer], request: Request) -> None:
+        target = service.peer
+        try:
+            if target.is_full:
+                raise BusyError(
+                    f"the {service.name!r} service does not keep up, {target.outbox_size} bytes wait for it; ask later"
+                )
+            line = target.codec.encode_request(request, client.name)
+        except RequestError:
+            self._registry.withdraw(client, service, request.uid)
+            raise
+        target.enqueue(line)
+
+    def _request_of_service(self, peer: Peer, request: Request) -> None:
+        if request.attribute != DISCONNECT:
+            peer.connection.receive(Event.REQUEST)  # raises: a Service answers, it does not ask
+        peer.connection.receive(Event.DISCONNECT)
+        peer.close()
+
+    def _notify(self, service: ServiceMember[Peer], line: bytes) -> None:
+        notification = service.peer.codec.decode_notification(line)
+        if notification.service != service.name:
+            self._drop(service.peer, f"a notification in the name of {notification.service!r}")
+            return
+        end = line_end(line)
+        for client in service.links:
+            target = client.peer
+            if target.is_congested:
+                target.lost_notifications += 1
+                if target.lost_notifications == 1:
+                    logger.warning("%s does not keep up, notifications to it are dropped", target.network_name)
+            else:
+                target.enqueue(line, end)
+
+    def _check(self, peer: Peer, request: Request) -> None:
+        key = (request.service, request.attribute)
+        if key in peer.authorized or self._authorize is None:
+            return
+        self._authorize(peer, *key)
+        if len(peer.authorized) >= MAX_AUTHORIZED:
+            peer.authorized.clear()
+        peer.authorized.add(key)
+
+    def _is_answer(self, peer: Peer, line: bytes) -> bool:
+        if peer.codec.decode_answer(line) is None:
+            return False
+        peer.answer(line)
+        return True
+
+    def _drop(self, peer: Peer, what: str) -> None:
+        self.dropped_replies += 1
+        logger.debug("%s sent %s, dropped", peer.network_name, what)
+
+
+def _hashable(uid: object) -> object:
+    return uid if isinstance(uid, (str, int, float)) or uid is None else ""

@@ -1,0 +1,420 @@
+"""Bytes to and from a socket, in one of two ways behind one interface.
+
+    protocol    an asyncio.Protocol: received bytes are fed at once, in the callback (asyncio only; fast)
+    streams     two anyio tasks per connection, one reads and one writes (asyncio and trio)
+
+Rule of this file: a transport is open exactly as long as its ``async with``; leaving it sends what is pending,
+within a time limit, and closes. It must not know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+import sys
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import anyio
+import anyio.abc
+from anyio.streams.tls import TLSStream
+
+from .errors import ListenError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+__all__ = ["Accepted", "Listener", "Receiver", "Transport", "bind", "is_exhausted", "listen"]
+
+logger = logging.getLogger("msl_network")
+
+BACKLOG: Final = 1024
+"""How many connections the system keeps while we are busy; Linux cuts it to net.core.somaxconn."""
+
+READ_SIZE: Final = 256 * 1024
+"""How much is read at a time, in bytes: as much as asyncio reads."""
+
+HIGH_WATER: Final = 256 * 1024
+"""Above this many pending bytes a transport asks its peer to keep the rest."""
+
+_DESCRIPTORS_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Receiver(Protocol):
+    """What a transport calls. None of it may wait."""
+
+    def feed(self, data: bytes) -> None:
+        """Take received bytes."""
+
+    def lost(self) -> None:
+        """Note that nothing more will come."""
+
+    def pause_writing(self) -> None:
+        """Write no more until `resume_writing`."""
+
+    def resume_writing(self) -> None:
+        """Writing may go on."""
+
+
+class Transport(Protocol):
+    """The way out. None of it waits."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, in time."""
+
+    def abort(self) -> None:
+        """Close now, whatever is pending."""
+
+
+class Accepted(Protocol):
+    """A connection that was accepted and is not open yet: no TLS, nobody reads."""
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The address and the port of the peer."""
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """Our own address and port."""
+
+    def open(
+        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+    ) -> AbstractAsyncContextManager[Transport]:
+        """Open the transport, with TLS if there is a context.
+
+        Args:
+            receiver: What the transport calls.
+            context: The TLS settings, or None for plain TCP.
+            handshake: How long the TLS handshake may take, in seconds.
+            closing: How long sending what is pending may take at the end, in seconds.
+
+        Raises:
+            OSError: If the peer leaves, or the TLS handshake fails (``ssl.SSLError`` is one).
+        """
+
+
+class Listener(Protocol):
+    """Accepts connections on one address."""
+
+    async def accept(self) -> Accepted:
+        """Wait for a connection."""
+
+    async def aclose(self) -> None:
+        """Accept no more."""
+
+
+# Listening
+
+
+def bind(host: str | None, port: int) -> list[socket.socket]:
+    """Open the sockets to listen on.
+
+    Args:
+        host: A name or an address; None for all interfaces, IPv4 and IPv6.
+        port: The port; 0 takes one that is free on all addresses.
+
+    Returns:
+        The listening sockets, all with one port.
+
+    Raises:
+        ListenError: If that is not possible.
+    """
+    where = f"{host or 'all interfaces'}, port {port}"
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"cannot listen on {where}: {error}; give the name or address of this computer") from None
+    sockets: list[socket.socket] = []
+    problem: OSError | None = None
+    for family, kind, number, _, address in dict.fromkeys(infos):
+        try:
+            sock = socket.socket(family, kind, number)
+        except OSError as error:  # no IPv6 on this computer
+            problem = error
+            continue
+        try:
+            if sys.platform != "win32":  # there it would let two Managers share a port
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            free = sockets[0].getsockname()[1] if sockets else port
+            sock.bind((address[0], free, *address[2:]))
+            sock.listen(BACKLOG)
+            sock.setblocking(False)
+        except OSError as error:
+            sock.close()
+            problem = error
+            if host is None and error.errno == errno.EADDRNOTAVAIL:
+                continue
+            break
+        sockets.append(sock)
+    else:
+        if sockets:
+            return sockets
+    for sock in sockets:
+        sock.close()
+    raise ListenError(f"cannot listen on {where}: {_why(problem, port)}")
+
+
+def _why(error: OSError | None, port: int) -> str:
+    if error is not None and error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use, perhaps by another Manager; stop it or choose another port"
+    if error is not None and error.errno == errno.EACCES:
+        return f"no permission for port {port}; choose one above 1023"
+    if error is not None and error.errno == errno.EADDRNOTAVAIL:
+        return "this computer does not have that address"
+    return str(error.strerror if error else "no address found")
+
+
+async def listen(sockets: list[socket.socket], transport: str) -> list[Listener]:
+    """Return listeners for the sockets.
+
+    Args:
+        sockets: What `bind` returned.
+        transport: ``protocol``, ``streams``, or ``auto`` for the fastest that works here.
+
+    Raises:
+        ListenError: If ``protocol`` is asked for on another event loop than asyncio.
+    """
+    on_asyncio = _is_asyncio()
+    if transport == "protocol" and not on_asyncio:
+        raise ListenError("transport = 'protocol' needs the asyncio event loop; use 'auto' or 'streams'")
+    if on_asyncio and transport != "streams":
+        return [_ProtocolListener(sock) for sock in sockets]
+    return [_StreamListener(await anyio.abc.SocketListener.from_socket(sock)) for sock in sockets]
+
+
+def is_exhausted(error: OSError) -> bool:
+    """Whether accepting failed because the system has nothing left for another connection."""
+    return error.errno in _DESCRIPTORS_EXHAUSTED
+
+
+def _is_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _tune(sock: socket.socket) -> None:
+    """Have a dead peer found out, and small messages sent at once."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    for name, value in (
+        ("TCP_KEEPIDLE", 30),  # seconds without a byte until the first probe
+        ("TCP_KEEPINTVL", 10),  # seconds between probes
+        ("TCP_KEEPCNT", 3),  # probes without an answer
+        ("TCP_USER_TIMEOUT", 30_000),  # milliseconds that sent bytes may stay unconfirmed
+    ):
+        option = getattr(socket, name, None)  # not every system has all of them
+        if option is not None:
+            options.append((socket.IPPROTO_TCP, option, value))
+    for level, option, value in options:
+        try:
+            sock.setsockopt(level, option, value)
+        except OSError as error:  # e.g. the peer has left already
+            logger.debug("socket option %s: %s", option, error)
+
+
+def _address(name: tuple[object, ...]) -> tuple[str, int]:
+    host = str(name[0]).partition("%")[0]
+    port = int(str(name[1]))
+    mapped = ipaddress.ip_address(host)
+    if isinstance(mapped, ipaddress.IPv6Address) and mapped.ipv4_mapped:
+        return str(mapped.ipv4_mapped), port
+    return host, port
+
+
+# asyncio.Protocol
+
+
+class _ProtocolListener:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    async def accept(self) -> Accepted:
+        sock, address = await asyncio.get_running_loop().sock_accept(self._socket)
+        return _AcceptedSocket(sock, address)
+
+    async def aclose(self) -> None:
+        self._socket.close()
+
+
+class _AcceptedSocket:
+    def __init__(self, sock: socket.socket, address: tuple[object, ...]) -> None:
+        self._socket = sock
+        self.remote = _address(address)
+        self.local = _address(sock.getsockname())
+
+    @asynccontextmanager
+    async def open(
+        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+    ) -> AsyncIterator[Transport]:
+        _tune(self._socket)
+        protocol = _Protocol(receiver)
+        loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {"ssl": context, "ssl_handshake_timeout": handshake} if context else {}
+        if context and sys.version_info >= (3, 11):
+            tls["ssl_shutdown_timeout"] = closing
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket, **tls)
+        except BaseException:
+            self._socket.close()
+            raise
+        try:
+            yield protocol
+        finally:
+            transport.close()
+            with anyio.CancelScope(shield=True), anyio.move_on_after(closing):
+                await protocol.closed.wait()
+            transport.abort()
+
+
+class _Protocol(asyncio.Protocol):
+    """Feeds each received chunk in the callback that brings it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._transport: asyncio.Transport | None = None
+        self.closed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # asyncio promises a Transport to a Protocol
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)  # type: ignore[union-attr]
+        self.data_received = self._receiver.feed  # type: ignore[method-assign]  # one call less for each chunk
+        self.pause_writing = self._receiver.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = self._receiver.resume_writing  # type: ignore[method-assign]
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._receiver.lost()
+        self.closed.set()
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+# anyio streams
+
+
+class _StreamListener:
+    def __init__(self, listener: anyio.abc.SocketListener) -> None:
+        self._listener = listener
+
+    async def accept(self) -> Accepted:
+        stream = await self._listener.accept()
+        try:
+            return _AcceptedStream(stream)
+        except OSError:  # it left already
+            await anyio.aclose_forcefully(stream)
+            raise
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+class _AcceptedStream:
+    def __init__(self, stream: anyio.abc.SocketStream) -> None:
+        self._stream = stream
+        self._socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        self.remote = _address(self._socket.getpeername())
+        self.local = _address(self._socket.getsockname())
+
+    @asynccontextmanager
+    async def open(
+        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+    ) -> AsyncIterator[Transport]:
+        _tune(self._socket)
+        stream: anyio.abc.ByteStream = self._stream
+        try:
+            if context is not None:
+                with anyio.fail_after(handshake):
+                    stream = await TLSStream.wrap(
+                        stream, server_side=True, ssl_context=context, standard_compatible=False
+                    )
+        except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            await anyio.aclose_forcefully(self._stream)
+            raise ConnectionAbortedError(str(error.__cause__ or error)) from error
+        except BaseException:
+            await anyio.aclose_forcefully(self._stream)
+            raise
+        async with anyio.create_task_group() as task_group:
+            transport = _StreamTransport(stream, receiver)
+            task_group.start_soon(transport.read)
+            task_group.start_soon(transport.send)
+            try:
+                yield transport
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(closing):
+                    await transport.drained()
+                    await stream.aclose()
+                task_group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await anyio.aclose_forcefully(stream)
+                transport.abort()
+
+
+class _StreamTransport:
+    """One task reads and feeds, one task writes what it is given."""
+
+    def __init__(self, stream: anyio.abc.ByteStream, receiver: Receiver) -> None:
+        self._stream = stream
+        self._receiver = receiver
+        self._pending: list[bytes] = []
+        self._wake = anyio.Event()
+        self._idle = anyio.Event()
+        self._idle.set()
+        self._is_lost = False
+
+    async def read(self) -> None:
+        try:
+            while True:
+                self._receiver.feed(await self._stream.receive(READ_SIZE))
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            self._lose()
+
+    async def send(self) -> None:
+        try:
+            while True:
+                while not self._pending:
+                    self._idle.set()
+                    self._wake = anyio.Event()
+                    self._receiver.resume_writing()
+                    if not self._pending:
+                        await self._wake.wait()
+                data = b"".join(self._pending)
+                self._pending.clear()
+                await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            self._lose()
+
+    async def drained(self) -> None:
+        while not self._is_lost and not self._idle.is_set():
+            await self._idle.wait()
+
+    def write(self, data: bytes) -> None:
+        if self._is_lost:
+            return
+        if self._idle.is_set():
+            self._idle = anyio.Event()
+            self._receiver.pause_writing()
+        self._pending.append(data)
+        self._wake.set()
+
+    def abort(self) -> None:
+        self._lose()
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        self._pending.clear()
+        self._receiver.lost()
+        self._idle.set()
+        self._wake.set()

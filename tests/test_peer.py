@@ -1,0 +1,241 @@
+"""One connected peer, without a socket."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import anyio
+import pytest
+
+from msl_network.errors import AuthenticationError
+from msl_network.messages import Prompt
+from msl_network.peer import MAX_WAITING_LINES, MAX_WAITING_WORK, Peer, PeerLost, flush
+from msl_network.protocol import Event, State
+from msl_network_plugins.json_lines import JsonLinesCodec
+
+pytestmark = pytest.mark.anyio
+
+PROMPT = Prompt(attribute="username", requester="Manager[h:1]")
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
+async def resolve(ip_address: str) -> str:
+    return {"192.0.2.1": "lab.example.org"}.get(ip_address, ip_address)
+
+
+def make(**changes: Any) -> tuple[Peer, Wire]:
+    settings: dict[str, Any] = {
+        "ip_address": "192.0.2.1",
+        "port": 5,
+        "is_local": False,
+        "hostname": "here",
+        "codec": JsonLinesCodec(),
+        "touched": [],
+        "handshake_limit": 1000,
+        "outbox_limit": 1000,
+        "resolve": resolve,
+        **changes,
+    }
+    peer, wire = Peer(**settings), Wire()
+    peer.attach(wire)
+    return peer, wire
+
+
+async def test_names() -> None:
+    """A peer of another computer has its address until its name is looked up, once; a local one has ours."""
+    peer, _ = make()
+    assert (peer.domain, peer.hostname, peer.address) == ("192.0.2.1", "192.0.2.1", "192.0.2.1:5")
+    assert await peer.resolve_hostname() == await peer.resolve_hostname() == "lab"
+    assert (peer.domain, peer.address) == ("lab.example.org", "lab:5")
+    assert peer.network_name == "<Unknown>[lab:5]"
+    nameless, _ = make(ip_address="2001:db8::1")
+    assert await nameless.resolve_hostname() == "2001:db8::1"
+    local, _ = make(ip_address="127.0.0.1", is_local=True)
+    assert await local.resolve_hostname() == "localhost"
+    assert local.address == "here:5"
+    assert repr(local) == "<Peer <Unknown>[here:5]>"
+
+
+async def test_outbox_is_flushed_once() -> None:
+    """What is put into the outbox during a chunk is written at its end, in one piece."""
+    peer, wire = make()
+    peer.receive = lambda peer, line: peer.enqueue(line, b"!")
+    peer.feed(b"a\nb\nc\n")
+    assert wire.writes == [b"a!b!c!"]
+
+
+async def test_outbox_waits() -> None:
+    """While the transport has enough, the outbox keeps everything, and counts it."""
+    peer, wire = make()
+    peer.pause_writing()
+    peer.send(b"12345")
+    peer.send(b"678")
+    assert wire.writes == []
+    assert peer.outbox_size == 8
+    peer.resume_writing()
+    assert wire.writes == [b"12345678"]
+    assert peer.outbox_size == 0
+
+
+async def test_full_outbox(caplog: pytest.LogCaptureFixture) -> None:
+    """Half full is congested, over the limit is full, and one more byte ends the connection, said once."""
+    peer, _ = make()
+    peer.pause_writing()
+    peer.send(b"x" * 501)
+    assert peer.is_congested
+    assert not peer.is_full
+    peer.send(b"x" * 500)
+    assert peer.is_full
+    assert not peer.is_closing
+    peer.send(b"x")
+    peer.send(b"x")
+    assert peer.is_closing
+    assert peer.outbox_size == 1001
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_ask() -> None:
+    """A question is sent, and the next line answers it: JSON, text, or a line that came early."""
+    peer, wire = make()
+    peer.feed(b'{"result": [1]}\nplain text  \n')
+    assert await peer.ask(PROMPT) == [1]
+    assert json.loads(wire.writes[0])["attribute"] == "username"
+    assert await peer.ask(PROMPT) == "plain text"
+    peer.feed(b'{"no": "result"}\n')
+    assert await peer.ask(PROMPT) == '{"no": "result"}'
+    assert peer.connection.state is State.HANDSHAKE
+
+
+async def test_ask_somebody_who_leaves() -> None:
+    """Who asks a peer that leaves is told so, also when it left before."""
+    peer, _ = make()
+    async with anyio.create_task_group() as task_group:
+
+        async def ask() -> None:
+            with pytest.raises(PeerLost):
+                await peer.ask(PROMPT)
+
+        task_group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        peer.lost()
+    other, _ = make()
+    other.lost()
+    with pytest.raises(PeerLost):
+        await other.ask(PROMPT)
+
+
+async def test_prompt_is_withdrawn() -> None:
+    """A prompt that nobody answers in time is withdrawn, and a late line is no answer to the next one."""
+    peer, _ = make()
+    peer.connection.send(Event.ACCEPT_CLIENT)
+    with anyio.move_on_after(0):
+        await peer.ask(PROMPT)
+    assert peer.connection.state is State.CLIENT
+    assert not peer.is_prompted
+
+
+async def test_early_lines_are_limited() -> None:
+    """A peer that says too much before it is connected is refused."""
+    peer, wire = make()
+    peer.feed(b"\n" * (MAX_WAITING_LINES + 5))
+    assert peer.is_closing
+    assert "before the handshake" in json.loads(wire.writes[0])["message"]
+    assert len(wire.writes) == 1
+
+
+async def test_long_line() -> None:
+    """A line over the limit ends the connection with one error; what follows is not read."""
+    peer, wire = make()
+    peer.feed(b"x" * 1001)
+    peer.feed(b"y\n" * 10)
+    assert peer.is_closing
+    assert len(wire.writes) == 1
+
+
+async def test_welcome() -> None:
+    """Lines that came before the peer was let in are handled then, in order; a longer line is possible from then on."""
+    peer, _ = make()
+    heard: list[bytes] = []
+    peer.feed(b"1\n2\n")
+    peer.welcome(lambda peer, line: heard.append(line), 5000)
+    peer.feed(b"x" * 3000 + b"\n")
+    assert heard == [b"1", b"2", b"x" * 3000]
+
+
+async def test_mistake_in_the_router(caplog: pytest.LogCaptureFixture) -> None:
+    """If handling a line fails, that connection is closed, the log says why, and nothing is raised."""
+    peer, _ = make()
+
+    def fail(peer: Peer, line: bytes) -> None:
+        raise ZeroDivisionError
+
+    peer.receive = fail
+    peer.feed(b"x\n")
+    assert peer.is_closing
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_refuse_once() -> None:
+    """A refusal is sent once, with its requester; a connection that is closed stays so."""
+    peer, wire = make()
+    peer.refuse(AuthenticationError("no"), "Manager[h:1]")
+    peer.refuse(AuthenticationError("no"), "Manager[h:1]")
+    peer.close()
+    peer.feed(b"ignored\n")
+    (line,) = wire.writes
+    assert json.loads(line) == {
+        "error": True,
+        "message": "ValueError: no",
+        "requester": "Manager[h:1]",
+        "result": None,
+        "traceback": [],
+        "uid": "",
+    }
+
+
+async def test_work() -> None:
+    """Work waits in order, in a bounded queue, and ends with the connection."""
+    peer, _ = make()
+    done: list[int] = []
+
+    async def work(number: int) -> None:
+        done.append(number)
+
+    for number in range(MAX_WAITING_WORK):
+        assert peer.do(lambda number=number: work(number))  # type: ignore[misc]
+    assert not peer.do(lambda: work(-1))
+    for _ in range(3):
+        task = await peer.next_work()
+        assert task is not None
+        await task()
+    assert done == [0, 1, 2]
+    peer.close()
+    assert await peer.next_work() is None
+
+
+async def test_nothing_to_nobody() -> None:
+    """Nothing is written to a peer that is gone, or has no transport yet."""
+    peer, wire = make()
+    peer.lost()
+    peer.send(b"x")
+    assert wire.writes == []
+    early = make()[0]
+    early.transport = None
+    early.send(b"x")
+    early.attach(wire)
+    flush([early])
+    assert wire.writes == [b"x"]
