@@ -1,0 +1,605 @@
+"""The Manager: accepts connections, has them authenticated, routes between them, closes them.
+
+    accept --> new_connection --> authenticate --> check_identity --> handler --> remove_peer
+                    one task per connection, one `async with`, one place of clean-up
+
+Rule of this file: the control plane. Each method is a few lines over the registry, the peer or a hook; what
+happens per message is in `router`. It must not know any plugin, and sets up neither logging nor signals.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import platform
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from .commands import Command, CommandTable, manager_commands
+from .config import DEFAULT_PORT, Config, log_level_number
+from .errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyError,
+    MessageError,
+    RequestError,
+    StartError,
+    StoreError,
+)
+from .handshake import Handshake
+from .messages import Identity, Prompt, Request, Result
+from .peer import Peer, PeerLost, flush
+from .plugins import load
+from .protocol import Event
+from .registry import ClientMember, Registry
+from .resolver import Resolver
+from .router import Router
+from .running import run
+from .terminal import parse_identity
+from .transport import Accepted, Listener, bind, is_exhausted, listen
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from .store import Store
+
+__all__ = ["Manager", "filter_run_forever_kwargs", "run_forever"]
+
+logger = logging.getLogger("msl_network")
+
+ACCEPT_PAUSE = 0.1
+"""How long to wait, in seconds, when the system has no descriptor left for another connection."""
+
+_ANONYMOUS = (
+    "this Manager authenticates nobody, so it lets in only peers of its own computer; "
+    "set 'auth' in [manager] of its configuration (or, to let everybody in, allow_anonymous = true "
+    "or --allow-anonymous)"
+)
+_NOT_ADMINISTRATOR = "You must be an administrator to send this request to the Manager"
+
+
+class Manager:
+    """Links Clients with Services, on asyncio or trio.
+
+    ``async with Manager(config) as manager:`` serves until the block is left; so does
+    ``await task_group.start(manager.serve)`` until it is cancelled or `stop` is called.
+
+    Args:
+        config: The settings; the defaults if None.
+        plugins: Plugin objects to add to those that the settings name.
+
+    Raises:
+        ConfigError: If a setting is wrong.
+        PluginError: If a plugin does not fit.
+    """
+
+    store: Store
+    """Users, trusted host names and records; from the start of `serve` to its end."""
+
+    def __init__(self, config: Config | None = None, *, plugins: Sequence[object] = ()) -> None:
+        self.config = config or Config()
+        self.hooks = load(self.config, plugins)
+        self.hostname = socket.gethostname()
+        self._port = self.config.port
+        self._registry: Registry[Peer] = Registry(max_calls=self.config.limits.pending)
+        self._router = Router(self._registry, self, self.hooks.authorizer)
+        self._resolver = Resolver(self.config.limits.resolve_timeout)
+        self._commands = CommandTable()
+        self._commands.add(manager_commands(self), "the Manager")
+        for plugin, commands in self.hooks.commands():
+            self._commands.add(commands, plugin)
+        self._peers: set[Peer] = set()
+        self._touched: list[Peer] = []
+        self._stop = anyio.Event()
+        self._running: AsyncExitStack | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.network_name}>"
+
+    # Running
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            task_group = await stack.enter_async_context(anyio.create_task_group())
+            try:
+                await task_group.start(self.serve)
+            except StartError as error:
+                failure = error  # raised outside of the task group, which would wrap it
+            else:
+                self._running = stack.pop_all()
+                return self
+        raise failure
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._running is not None:
+            await self._running.__aexit__(None, None, None)
+
+    async def serve(self, *, task_status: anyio.abc.TaskStatus[Manager] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop` is called.
+
+        Args:
+            task_status: Told when peers can connect.
+
+        Raises:
+            StartError: If that is not possible; the text says why in one line.
+        """
+        context = await anyio.to_thread.run_sync(self._tls_context)
+        async with AsyncExitStack() as stack:
+            self.store = await stack.enter_async_context(self.hooks.open_store(self.config.store, self.config.database))
+            sockets = await anyio.to_thread.run_sync(bind, self.config.host, self.config.port)
+            for sock in sockets:
+                stack.callback(sock.close)
+            self._port = sockets[0].getsockname()[1]
+            listeners = await listen(sockets, self.config.transport)
+            await self.hooks.started(self)
+            try:
+                async with anyio.create_task_group() as connections:
+                    async with anyio.create_task_group() as accepting:
+                        for listener in listeners:
+                            accepting.start_soon(self._accept, listener, connections, context)
+                        tls = f"TLS {'ENABLED' if context else 'DISABLED'}"
+                        logger.info("Network Manager running on %s:%d (%s)", self.hostname, self.port, tls)
+                        task_status.started(self)
+                        await self._stop.wait()
+                        accepting.cancel_scope.cancel()
+                    # two limits: one for what is pending, one for the goodbye of TLS
+                    connections.cancel_scope.deadline = anyio.current_time() + 2 * self.config.limits.shutdown_timeout
+                    await self.shutdown_manager()
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(self.config.limits.shutdown_timeout):
+                    await self.hooks.stopping(self)
+                logger.info("Network Manager stopped")
+
+    def stop(self) -> None:
+        """Stop accepting, close all connections, and end `serve`. It returns at once."""
+        self._stop.set()
+
+    async def wait_stopped(self) -> None:
+        """Wait until somebody calls `stop`: this program, a signal, or an administrator."""
+        await self._stop.wait()
+
+    # What a user may know
+
+    @property
+    def port(self) -> int:
+        """The port that the Manager listens on; known from the start of `serve` if it is 0 in the settings."""
+        return self._port
+
+    @property
+    def network_name(self) -> str:
+        """``Manager[HOST:PORT]``."""
+        return f"Manager[{self.hostname}:{self.port}]"
+
+    @property
+    def clients(self) -> dict[str, dict[str, Any]]:
+        """The connected Clients, by network name."""
+        return {name: member.describe() for name, member in self._registry.clients.items()}
+
+    @property
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The connected Services, by name."""
+        return {name: member.describe() for name, member in self._registry.services.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the Manager tells each Client about itself and who is connected."""
+        return {
+            "hostname": self.hostname,
+            "port": self.port,
+            "attributes": self._commands.describe(administrator=False),
+            "language": f"Python {platform.python_version()}",
+            "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "clients": self.clients,
+            "services": self.services,
+        }
+
+    def set_logging_level(self, level: str | int) -> bool:
+        """Set the level of the logger ``msl_network``.
+
+        Args:
+            level: A name such as ``"DEBUG"``, or a number.
+
+        Returns:
+            Whether that is a level.
+        """
+        try:
+            logging.getLogger("msl_network").setLevel(log_level_number(level))
+        except ValueError as error:
+            logger.error("%s", error)  # noqa: TRY400 - a mistake of somebody's, its traceback says nothing
+            return False
+        return True
+
+    def is_authenticator(self, plugin: object) -> bool:
+        """Whether a plugin decides who is let in."""
+        return any(plugin is other and name in self.hooks.authenticators for name, other in self.hooks.plugins)
+
+    def revoke_authorizations(self) -> None:
+        """Have `authorize` asked again for everything that it allowed so far."""
+        for peer in self._peers:
+            peer.authorized.clear()
+
+    # One connection
+
+    async def new_connection(self, accepted: Accepted, context: ssl.SSLContext | None = None) -> None:
+        """Serve one connection from its first byte to its last.
+
+        Args:
+            accepted: The connection.
+            context: The TLS settings, or None for plain TCP.
+        """
+        peer = self._new_peer(accepted)
+        limits = self.config.limits
+        logger.info("new connection request from %s", peer.address)
+        self.hooks.peer_connecting(peer)
+        self._peers.add(peer)
+        reason = ""
+        try:
+            with anyio.CancelScope(deadline=anyio.current_time() + limits.handshake_timeout) as scope:
+                async with accepted.open(
+                    peer, context, handshake=limits.handshake_timeout, closing=limits.shutdown_timeout
+                ) as transport:
+                    peer.attach(transport)
+                    try:
+                        identity = await self._shake_hands(peer)
+                        scope.deadline = math.inf
+                        await self.handler(peer, identity)
+                    except PeerLost as lost:
+                        reason = str(lost)
+                    except RequestError as error:
+                        reason = f"rejected: {error}"
+                        peer.refuse(error, self.network_name)
+                        flush(self._touched)
+                    finally:
+                        self.remove_peer(peer)
+            if scope.cancelled_caught and not self._stop.is_set():
+                reason = f"rejected: the handshake was not complete within {limits.handshake_timeout:g} s"
+        except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            # also a Client of 1.0 that only fetches the certificate, or one without TLS
+            reason = f"connection closed prematurely ({error})" if str(error) else "connection closed prematurely"
+        except Exception:  # a mistake in this package; it must not end the other connections
+            logger.exception("the connection of %s failed", peer.address)
+            reason = "connection closed because of an internal error"
+        finally:
+            self._peers.discard(peer)
+            peer.lost()
+            if reason:
+                logger.info("%s %s", peer.address, reason)
+                self.hooks.peer_refused(peer, reason)
+
+    async def check_identity(self, peer: Peer) -> Identity:
+        """Ask a peer who it is, and have the plugins check the answer.
+
+        Raises:
+            RequestError: If the answer is not acceptable.
+            PeerLost: If the peer leaves instead.
+        """
+        answer = await Handshake(peer, self.network_name).ask("identity")
+        if isinstance(answer, str):
+            typed = parse_identity(answer)
+            answer = answer if typed is None else typed
+        return await self.hooks.check_identity(peer, Identity.parse(answer))
+
+    async def handler(self, peer: Peer, identity: Identity) -> None:
+        """Let a peer in and do what it asks for that needs to wait, until it leaves.
+
+        Args:
+            peer: The connection.
+            identity: Who it is.
+
+        Raises:
+            NameTakenError: If a Service of its name is connected.
+        """
+        if identity.type == "client":
+            client = self._registry.join_client(peer, identity, peer.address)
+            peer.member, peer.network_name = client, client.name
+            receive, event = self._router.from_client, Event.ACCEPT_CLIENT
+        else:
+            peer.member = self._registry.join_service(peer, identity, peer.address)
+            peer.network_name = f"{identity.name}[{peer.address}]"
+            receive, event = self._router.from_service, Event.ACCEPT_SERVICE
+        peer.connection.send(event)
+        logger.info("%s is connected as a %s", peer.network_name, identity.type)
+        self.hooks.peer_joined(peer, identity)
+        peer.welcome(receive, self.config.limits.max_message)
+        while (work := await peer.next_work()) is not None:
+            await work()
+
+    def remove_peer(self, peer: Peer) -> None:
+        """Free everything that a peer holds; its open calls are answered with an error."""
+        member, peer.member = peer.member, None
+        if member is None:
+            return
+        if isinstance(member, ClientMember):
+            locked = [service.name for service in member.links if member in service.locks]
+            gone = [(member, service.name) for service in self._registry.leave_client(member)]
+        else:
+            locked = []
+            gone = [(client, member.name) for client in member.links]
+            calls = self._registry.leave_service(member)
+            self._router.unanswered([(call.client, call.service.name, call.uid) for call in calls])
+            flush(self._touched)
+        for service in locked:
+            self.hooks.unlocked(peer, service)
+        for client, service in gone:
+            self.hooks.unlinked(client.peer, service)
+        logger.info("%s disconnected", peer.network_name)
+        self.hooks.peer_left(peer)
+
+    def close_writer(self, peer: Peer) -> None:
+        """Close a connection when everything is sent that was meant for it."""
+        peer.close()
+
+    async def write_request(self, peer: Peer, attribute: str, *args: object) -> None:
+        """Send a request of the Manager to a peer; the answer is left to whoever asked.
+
+        Args:
+            peer: The connection.
+            attribute: What is asked for.
+            args: Arguments, JSON values.
+        """
+        prompt = Prompt(attribute=attribute, args=args, requester=self.network_name)
+        peer.send(peer.codec.encode(prompt))
+
+    async def shutdown_manager(self) -> None:
+        """Stop, and close all connections. Their tasks end when everything is sent, or the time for it is over."""
+        self.stop()
+        for peer in list(self._peers):
+            peer.close()
+
+    # What a Client may ask for
+
+    def link(self, peer: Peer, service: str) -> dict[str, Any]:
+        """Link a Client with a Service; returns the identity of the Service."""
+        client = self._client(peer)
+        known = self._registry.services.get(_text("service", service))
+        is_new = known is None or client not in known.links
+        member = self._registry.link(client, service)
+        if is_new:
+            self.hooks.linked(peer, member.name)
+        return member.describe()
+
+    def unlink(self, peer: Peer, service: str) -> bool:
+        """Unlink a Client from a Service, which also releases its lock; true, also if the Service is gone."""
+        client = self._client(peer)
+        known = self._registry.services.get(_text("service", service))
+        had_lock = known is not None and client in known.locks
+        member = self._registry.unlink(client, service)
+        if member is not None:
+            if had_lock:
+                self.hooks.unlocked(peer, service)
+            self.hooks.unlinked(peer, service)
+        return True
+
+    def acquire_lock(self, peer: Peer, service: str, shared: bool = False) -> list[str]:
+        """Lock a Service against new links; returns the network names of the linked Clients."""
+        member = self._registry.acquire_lock(self._client(peer), _text("service", service), shared=bool(shared))
+        self.hooks.locked(peer, service, shared=bool(shared))
+        return sorted(client.name for client in member.links)
+
+    def release_lock(self, peer: Peer, service: str) -> list[str]:
+        """Release the lock of a Client; returns the network names of those that still hold one."""
+        client = self._client(peer)
+        known = self._registry.services.get(_text("service", service))
+        had_lock = known is not None and client in known.locks
+        member = self._registry.release_lock(client, service)
+        if had_lock:
+            self.hooks.unlocked(peer, service)
+        return sorted(other.name for other in member.locks)
+
+    def take(self, peer: Peer, request: Request) -> None:
+        """Answer a request to the Manager: at once, or in the peer's own task if that needs to wait.
+
+        Raises:
+            RequestError: If it is refused at once.
+        """
+        command = self._commands.find(request.attribute)
+        if command.is_async or (command.administrator and not peer.is_admin):
+            if not peer.do(lambda: self._work(peer, request, command)):
+                raise BusyError("too many requests to the Manager wait already; ask again later")
+        else:
+            self._answer(peer, request, _attempt(command, self._bind(peer, request, command)))
+
+    # Private
+
+    async def _accept(
+        self, listener: Listener, connections: anyio.abc.TaskGroup, context: ssl.SSLContext | None
+    ) -> None:
+        try:
+            while True:
+                try:
+                    accepted = await listener.accept()
+                except OSError as error:
+                    if is_exhausted(error):
+                        logger.warning("cannot accept connections for a moment: %s", error)
+                        await anyio.sleep(ACCEPT_PAUSE)
+                    continue  # else the peer left in between
+                connections.start_soon(self.new_connection, accepted, context)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await listener.aclose()
+
+    def _new_peer(self, accepted: Accepted) -> Peer:
+        ip_address, port = accepted.remote
+        is_local = ip_address in {"127.0.0.1", "::1", accepted.local[0]} or ip_address.startswith("127.")
+        return Peer(
+            ip_address=ip_address,
+            port=port,
+            is_local=is_local,
+            hostname=self.hostname,
+            codec=self.hooks.make_codec(self.config.encoding),
+            touched=self._touched,
+            handshake_limit=self.config.limits.max_handshake_message,
+            outbox_limit=self.config.limits.outbox,
+            resolve=self._resolver.lookup,
+        )
+
+    async def _shake_hands(self, peer: Peer) -> Identity:
+        if not self.hooks.authenticators and not self.config.allow_anonymous and not peer.is_local:
+            raise AuthenticationError(_ANONYMOUS)
+        handshake = Handshake(peer, self.network_name)
+        try:
+            await self.hooks.authenticate(peer, handshake)
+        except PeerLost:
+            raise PeerLost(f"connection closed before receiving the {handshake.waiting_for}") from None
+        try:
+            identity = await self.check_identity(peer)
+        except PeerLost:
+            raise PeerLost("connection closed prematurely") from None
+        await peer.resolve_hostname()
+        return identity
+
+    def _client(self, peer: Peer) -> ClientMember[Peer]:
+        if not isinstance(peer.member, ClientMember):
+            raise AuthorizationError("only a connected Client may ask for that")
+        return peer.member
+
+    async def _work(self, peer: Peer, request: Request, command: Command) -> None:
+        """Answer a request that needs to wait: for credentials, or for the command itself."""
+        try:
+            if command.administrator and not peer.is_admin:
+                await self._log_in(peer)
+            result = _attempt(command, self._bind(peer, request, command))
+            self._answer(peer, request, await _attempt_later(command, result) if command.is_async else result)
+        except RequestError as error:
+            peer.fail(error, request.uid, peer.network_name)
+        flush(self._touched)
+
+    async def _log_in(self, peer: Peer) -> None:
+        try:
+            with anyio.fail_after(self.config.limits.prompt_timeout):
+                handshake = Handshake(peer, self.network_name)
+                peer.is_admin = await self.hooks.authenticate_administrator(peer, handshake)
+        except (RequestError, TimeoutError) as error:
+            logger.info("%s is no administrator: %s", peer.network_name, str(error) or "no answer")
+        if not peer.is_admin:
+            raise AuthenticationError(_NOT_ADMINISTRATOR)
+
+    def _bind(self, peer: Peer, request: Request, command: Command) -> Callable[[], Any]:
+        if command.administrator:
+            logger.info("%s sent the administrator request %r", peer.network_name, request.attribute)
+        return command.bind(peer, *peer.codec.decode_values(request))
+
+    def _answer(self, peer: Peer, request: Request, result: object) -> None:
+        if self._stop.is_set():  # who shut the Manager down expects the end of the connection, not a reply
+            return
+        peer.enqueue(peer.codec.encode(Result(result=result, requester=peer.network_name, uid=request.uid)))
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        from .tls import ensure_certificate, server_context  # noqa: PLC0415 - only who uses TLS pays for it
+
+        tls = self.config.tls
+        if not tls.enabled:
+            return None
+        password = tls.key_file_password.value if tls.key_file_password else None
+        cert_file, key_file = ensure_certificate(
+            cert_file=self.config.path(tls.cert_file),
+            key_file=self.config.path(tls.key_file),
+            key_file_password=password,
+            host=self.config.host,
+        )
+        return server_context(cert_file, key_file, password)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise MessageError(f"{name!r} must be a JSON string, found {type(value).__name__}", wire_name="TypeError")
+    return value
+
+
+def _attempt(command: Command, call: Callable[[], Any]) -> Any:
+    """Call a command; what it raises becomes something that a peer can be told."""
+    try:
+        return call()
+    except Exception as error:
+        raise _refusal(command, error) from error
+
+
+async def _attempt_later(command: Command, result: Awaitable[Any]) -> Any:
+    try:
+        return await result
+    except Exception as error:
+        raise _refusal(command, error) from error
+
+
+def _refusal(command: Command, error: Exception) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, (ValueError, TypeError, KeyError)):
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        return RequestError(text, wire_name=type(error).__name__)
+    if isinstance(error, StoreError):
+        logger.error("%s: %s", command.name, error)
+        return RequestError(str(error), wire_name="OSError")
+    logger.error("the command %r failed", command.name, exc_info=error)
+    return RequestError(f"{command.name!r} failed; the Manager's log has the details", wire_name="RuntimeError")
+
+
+def run_forever(
+    *,
+    host: str | None = None,
+    port: int = DEFAULT_PORT,
+    auth_hostname: bool = False,
+    auth_login: bool = False,
+    auth_password: str | None = None,
+    database: str | None = None,
+    disable_tls: bool = False,
+    cert_file: str | None = None,
+    key_file: str | None = None,
+    key_file_password: str | None = None,
+    log_level: str | int = "INFO",
+    log_file: str | None = None,
+    config: Config | None = None,
+) -> None:
+    """Run a Manager until it is stopped. This function blocks, writes a log file, and catches SIGINT and SIGTERM.
+
+    Args:
+        host: The name or address to listen on; all interfaces if None.
+        port: The TCP port, 1 to 65535, or 0 for a free one.
+        auth_hostname: Let in peers of trusted computers only.
+        auth_login: Let in users with their password only.
+        auth_password: Let in only who knows this password, or that in the first line of this file.
+        database: The SQLite database with users, trusted host names and records.
+        disable_tls: Do without TLS.
+        cert_file: The certificate (PEM).
+        key_file: Its private key (PEM).
+        key_file_password: What the key is encrypted with, or a file whose first line is that.
+        log_level: The logging level.
+        log_file: Where to write the log; a new file in the log folder if None.
+        config: Settings that the other arguments are laid over; one that has its default changes nothing.
+
+    Raises:
+        StartError: If the Manager cannot start; the text says why in one line.
+    """
+    settings = (config or Config()).with_keywords(
+        auth_hostname=auth_hostname,
+        auth_login=auth_login,
+        auth_password=auth_password,
+        database=database,
+        disable_tls=disable_tls,
+        cert_file=cert_file,
+        key_file=key_file,
+        key_file_password=key_file_password,
+        host=host,
+        port=None if port == DEFAULT_PORT else port,
+        log_level=None if log_level == "INFO" else log_level,
+        log_file=log_file,
+    )
+    run(Manager(settings))
+
+
+def filter_run_forever_kwargs(**kwargs: Any) -> dict[str, Any]:
+    """Return those of the keyword arguments that `run_forever` takes."""
+    known = inspect.signature(run_forever).parameters
+    return {name: value for name, value in kwargs.items() if name in known}

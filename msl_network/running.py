@@ -1,0 +1,150 @@
+"""Runs a Manager as a program of its own: logging, signals, and the blocking loop.
+
+Rule of this file: what a program does and a library must not: it writes log files and catches signals. It
+must not know how the Manager works.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from . import paths
+from .errors import StartError
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .manager import Manager
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = ["first_of", "printable", "run", "set_up_logging"]
+
+logger = logging.getLogger("msl_network")
+
+FORMAT: Final = "%(asctime)s [%(levelname)-5s] %(name)s - %(message)s"
+
+
+def run(manager: Manager) -> None:
+    """Run a Manager until it is stopped: by an administrator, SIGINT or SIGTERM.
+
+    Args:
+        manager: The Manager, not started yet.
+
+    Raises:
+        StartError: If it cannot start.
+    """
+    level = logger.level
+    handlers = set_up_logging(manager.config)
+    try:
+        anyio.run(_serve, manager)
+    except KeyboardInterrupt:  # where signals cannot be waited for, it was stopped all the same
+        pass
+    except BaseExceptionGroup as group:
+        error = first_of(group)
+        if not isinstance(error, StartError):
+            logger.critical("stopped by an error that nobody expected", exc_info=group)
+        raise error from None
+    finally:
+        for handler in handlers:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
+
+
+def set_up_logging(config: Config) -> list[logging.Handler]:
+    """Send log lines to the terminal and to a file.
+
+    Args:
+        config: Says the level and, perhaps, the file.
+
+    Returns:
+        The handlers that were added.
+
+    Raises:
+        StartError: If the file cannot be written.
+    """
+    path = config.path(config.log_file)
+    if path is None:
+        path = paths.new_log_file(datetime.now())  # noqa: DTZ005 - the name is for people of this place
+        paths.make_private_folder(path.parent)
+    try:
+        # 0600 from the first moment: addresses and names are nobody else's business
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        to_file = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise StartError(f"cannot write the log file {str(path)!r}: {error.strerror}") from None
+    handlers: list[logging.Handler] = [to_file, logging.StreamHandler(sys.stderr)]
+    formatter = _OneLine(FORMAT)
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        logging.getLogger().addHandler(handler)
+    logger.setLevel(config.log_level_number())
+    logger.info("logging to %s", path)
+    return handlers
+
+
+def printable(text: str) -> str:
+    """Return a text as one line in which no character does anything to a terminal.
+
+    Args:
+        text: The text; each character that is not printable is escaped, as Python writes it in a string.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what went wrong first; task groups wrap it.
+
+    Args:
+        group: What a task group raised.
+    """
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class _OneLine(logging.Formatter):
+    """Keeps what a peer sent from writing lines of its own into the log, or commands to the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {**record.__dict__, "msg": printable(record.getMessage()), "args": None, "exc_text": None}
+        return super().format(logging.makeLogRecord(fields))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that logging calls
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - as above
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(text: str) -> str:
+    """Mark each line as the continuation of a record: a peer's text in a traceback may look like one."""
+    return "\n".join(f"    | {printable(line)}" for line in text.split("\n"))
+
+
+async def _serve(manager: Manager) -> None:
+    async with anyio.create_task_group() as task_group:
+        if threading.current_thread() is threading.main_thread():
+            task_group.start_soon(_stop_on_signal, manager)
+        await manager.serve()
+        task_group.cancel_scope.cancel()
+
+
+async def _stop_on_signal(manager: Manager) -> None:
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                logger.info("stopping, because of %s", number.name)
+                manager.stop()
+    except NotImplementedError:  # asyncio on Windows; Ctrl+C arrives as KeyboardInterrupt
+        return

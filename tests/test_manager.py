@@ -1,0 +1,1077 @@
+"""The Manager, seen from the wire, on every backend and transport."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from msl_network import (
+    AuthenticationError,
+    AuthorizationError,
+    Command,
+    Handshake,
+    Identity,
+    Manager,
+    Peer,
+    User,
+    hookimpl,
+)
+
+from .wire_peer import WAYS, WirePeer, client, config, connected, service, until
+
+if TYPE_CHECKING:
+    from msl_network.transport import Receiver
+
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+HOSTNAME = socket.gethostname()
+
+
+@pytest.fixture(params=WAYS, ids=["asyncio-protocol", "asyncio-streams", "trio-streams"])
+def way(request: pytest.FixtureRequest) -> tuple[str, str]:
+    chosen: tuple[str, str] = request.param
+    return chosen
+
+
+@pytest.fixture
+def anyio_backend(way: tuple[str, str]) -> str:
+    return way[0]
+
+
+@pytest.fixture
+def transport(way: tuple[str, str]) -> str:
+    return way[1]
+
+
+@pytest.fixture
+async def manager(transport: str) -> AsyncIterator[Manager]:
+    async with Manager(config(transport)) as manager:
+        yield manager
+
+
+class Listening:
+    """A plugin that hears everything."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @hookimpl
+    def peer_connecting(self, peer: Peer) -> None:
+        self.heard.append("connecting")
+
+    @hookimpl
+    def peer_joined(self, peer: Peer, identity: Identity) -> None:
+        self.heard.append(f"joined {identity.name}")
+
+    @hookimpl
+    def peer_left(self, peer: Peer) -> None:
+        self.heard.append(f"left {peer.network_name.partition('[')[0]}")
+
+    @hookimpl
+    def peer_refused(self, peer: Peer, reason: str) -> None:
+        self.heard.append(reason)
+
+    @hookimpl
+    def linked(self, peer: Peer, service: str) -> None:
+        self.heard.append(f"linked {service}")
+
+    @hookimpl
+    def unlinked(self, peer: Peer, service: str) -> None:
+        self.heard.append(f"unlinked {service}")
+
+    @hookimpl
+    def locked(self, peer: Peer, service: str, shared: bool) -> None:
+        self.heard.append(f"locked {service} {shared}")
+
+    @hookimpl
+    def unlocked(self, peer: Peer, service: str) -> None:
+        self.heard.append(f"unlocked {service}")
+
+
+# The handshake
+
+
+async def test_first_bytes(manager: Manager) -> None:
+    """The first bytes are those of 1.0, and after a valid identity the Manager says nothing."""
+    async with connected(manager) as peer:
+        expected = (
+            '{"args": [], "attribute": "identity", "error": false, "kwargs": {}, '
+            f'"requester": "Manager[{HOSTNAME}:{manager.port}]", "uid": ""}}\r\n'
+        )
+        assert await peer.line() == expected.encode()
+        await peer.send(result={"type": "CLIENT", "name": "A"})
+        await peer.silence()
+        (shown,) = manager.clients.values()
+        assert shown["name"] == "A"
+        assert shown["language"] == shown["os"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("identity", "message"),
+    [
+        ({"type": "client"}, "KeyError: "),
+        ({"name": "A"}, "KeyError: "),
+        ({"type": "service", "name": "A"}, "KeyError: "),
+        ({"type": "robot", "name": "A"}, 'TypeError: Unknown connection type \'robot\'. Must be "client" or "service"'),
+        ({"type": "client", "name": 5}, "TypeError: "),
+        ({"type": "client", "name": ""}, "TypeError: "),
+        ({"type": "client", "name": "a\ud800"}, "TypeError: "),
+        ({"type": "client", "name": "Manager"}, "NameError: "),
+        ({"type": "client", "name": "n" * 300}, "TypeError: "),
+        ({"type": "service", "name": "A", "attributes": []}, "TypeError: "),
+        ({"type": "service", "name": "A", "attributes": {}, "max_clients": True}, "TypeError: "),
+        ("nobody", "TypeError: "),
+        (None, "TypeError: "),
+    ],
+)
+async def test_bad_identity(manager: Manager, identity: Any, message: str) -> None:
+    """An identity that is not acceptable is answered with its error, and the connection is closed."""
+    async with connected(manager) as peer:
+        await peer.read()
+        await peer.send(result=identity)
+        refusal = await peer.read()
+        assert refusal["error"] is True
+        assert refusal["message"].startswith(message)
+        assert refusal["requester"] == manager.network_name
+        assert refusal["result"] is None
+        assert refusal["traceback"] == []
+        assert refusal["uid"] == ""
+        await peer.eof()
+    assert not manager.clients
+    assert not manager.services
+
+
+async def test_name_taken(manager: Manager) -> None:
+    """A second Service of one name is refused; the first is not disturbed, and its name is free once it left."""
+    async with service(manager, "DMM"), connected(manager) as second:
+        await second.read()
+        await second.send(result={"type": "service", "name": "DMM", "attributes": {}})
+        refusal = await second.read()
+        assert refusal["message"] == "NameError: A 'DMM' service is already running on the Manager"
+        await second.eof()
+        assert "DMM" in manager.services
+    await until(lambda: not manager.services)
+    async with service(manager, "DMM"):
+        pass
+
+
+async def test_password(transport: str) -> None:
+    """With a password, it is asked for first, with the Manager's name; then the identity."""
+    settings = config(transport, auth=["password"], plugin_settings={"password": {"password": "abc 123"}})
+    async with Manager(settings) as manager:
+        async with connected(manager) as peer:
+            prompt = await peer.read()
+            assert (prompt["attribute"], prompt["args"]) == ("password", [manager.network_name])
+            assert (await peer.ask(b"abc 123"))["attribute"] == "identity"
+            await peer.write(b"client\n")
+            await peer.silence()
+        for wrong in (b'{"result": "abc"}', b'{"result": null}', b'{"result": ["abc 123"]}', b"", b'{"a": 1}'):
+            async with connected(manager) as peer:
+                await peer.read()
+                assert (await peer.ask(wrong))["message"] == "ValueError: Wrong Manager password"
+                await peer.eof()
+
+
+async def test_authenticators_in_order(transport: str) -> None:
+    """All authenticators are asked in the order of the configuration, and all must agree."""
+
+    class Badge:
+        @hookimpl
+        async def authenticate(self, peer: Peer, handshake: Handshake) -> None:
+            if await handshake.ask("password", "badge reader") != "42":
+                raise AuthenticationError("Unknown badge")
+
+    settings = config(transport, auth=["hostname", "password"], plugin_settings={"password": {"password": "p"}})
+    async with Manager(settings, plugins=[Badge()]) as manager:
+        async with connected(manager) as peer:
+            assert (await peer.read())["args"] == [manager.network_name]
+            assert (await peer.ask(b"p"))["args"] == ["badge reader"]
+            assert (await peer.ask(b'{"result": "42"}'))["attribute"] == "identity"
+        async with connected(manager) as peer:
+            await peer.read()
+            await peer.ask(b"p")
+            assert (await peer.ask(b"43"))["message"] == "ValueError: Unknown badge"
+            await peer.eof()
+
+
+async def test_broken_authenticator(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An authenticator that fails refuses its peer, is named in the log, and the Manager goes on."""
+
+    class Broken:
+        calls = 0
+
+        @hookimpl
+        async def authenticate(self, peer: Peer) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                raise ZeroDivisionError
+
+    async with Manager(config(transport), plugins=[Broken()]) as manager:
+        async with connected(manager) as peer:
+            refusal = await peer.read()
+            assert "Broken" in refusal["message"]
+            assert "ZeroDivision" not in refusal["message"]
+            await peer.eof()
+        assert "ZeroDivisionError" in caplog.text
+        async with client(manager):
+            pass
+
+
+async def test_handshake_in_time(transport: str) -> None:
+    """A handshake that is not complete in time ends, however slowly bytes come; a connected peer is left alone."""
+    listening = Listening()
+    settings = config(transport, limits={"handshake_timeout": "300 ms"})
+    async with Manager(settings, plugins=[listening]) as manager, client(manager) as patient:
+        async with connected(manager) as peer:
+            await peer.read()
+            await peer.write(b"cli")
+            await peer.eof()
+        await until(lambda: any("not complete within 0.3 s" in text for text in listening.heard))
+        await patient.silence()
+
+
+async def test_long_line(transport: str) -> None:
+    """A line over its limit ends the connection with an error, in the handshake and later."""
+    settings = config(transport, limits={"max_handshake_message": "1 KiB", "max_message": "4 KiB"})
+    async with Manager(settings) as manager:
+        async with connected(manager) as peer:
+            await peer.read()
+            await peer.write(b"x" * 2000)
+            assert "1024" in (await peer.read())["message"]
+            await peer.eof()
+        async with client(manager) as peer:
+            await peer.write(b"x" * 3000 + b"\n")
+            assert (await peer.read())["error"]
+            await peer.write(b"x" * 5000)
+            assert "4096" in (await peer.read())["message"]
+            await peer.eof()
+
+
+async def test_lines_before_the_prompt(manager: Manager) -> None:
+    """What a peer sends before it is asked is not lost: a script may be pasted at once."""
+    async with connected(manager) as peer:
+        await peer.write(b"client Pasted\nidentity\nlink Nothing\n")
+        assert (await peer.read())["attribute"] == "identity"
+        assert (await peer.read())["result"]["hostname"] == HOSTNAME
+        assert (await peer.read())["error"]
+
+
+async def test_too_many_lines_before_the_prompt(manager: Manager) -> None:
+    """A peer that floods the handshake is refused."""
+    async with connected(manager) as peer:
+        await peer.write(b"\n" * 10_000)
+        await peer.eof()
+    async with client(manager):
+        pass
+
+
+# Calls
+
+
+async def test_call(manager: Manager) -> None:
+    """A request reaches the Service complete, and its reply comes back byte for byte."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.write(
+            b'{"service":"Echo","attribute":"echo","args":[1.50, "\\u00e9\xc3\xa9"],"uid":"7",'
+            b'"requester":"x","error":true,"evil":1}\n'
+        )
+        request = await echo.read()
+        (name,) = manager.clients
+        assert request == {
+            "args": [1.5, "éé"],
+            "attribute": "echo",
+            "error": False,
+            "kwargs": {},
+            "requester": name,
+            "service": "Echo",
+            "uid": "7",
+        }
+        reply = f'{{"uid" : "7","result":[1.50,{{}}], "requester":"{name}", "more":1,"error":false}}\r\n'.encode()
+        await echo.write(reply)
+        assert await user.line() == reply
+
+
+async def test_bare_newline_is_completed(manager: Manager) -> None:
+    """A reply that ends with a bare newline is forwarded with the line end that old peers expect."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.call("Echo", "echo")
+        name = (await echo.read())["requester"]
+        await echo.write(json.dumps({"result": 1, "requester": name, "uid": "1"}).encode() + b"\n")
+        assert (await user.line()).endswith(b"}\r\n")
+
+
+async def test_many_messages_in_a_packet(manager: Manager) -> None:
+    """Messages of one packet are handled in order, each once."""
+    async with service(manager) as echo, client(manager) as user:
+        lines = [json.dumps({"service": "Echo", "attribute": "echo", "args": [n], "uid": str(n)}) for n in range(500)]
+        await user.write("\r\n".join(lines).encode() + b"\r\n")
+        for number in range(500):
+            request = await echo.read()
+            assert request["args"] == [number]
+            await echo.send(result=number, requester=request["requester"], uid=request["uid"], error=False)
+        for number in range(500):
+            assert (await user.read())["result"] == number
+
+
+async def test_message_in_many_packets(manager: Manager) -> None:
+    """A message may come byte by byte, and a character may be cut in two."""
+    async with service(manager) as echo, client(manager) as user:
+        line = json.dumps({"service": "Echo", "attribute": "echo", "args": ["äöü"], "uid": "1"}, ensure_ascii=False)
+        for byte in line.encode() + b"\n":
+            await user.write(bytes([byte]))
+        assert (await echo.read())["args"] == ["äöü"]
+
+
+async def test_large_message(manager: Manager) -> None:
+    """A message of 100 MB passes, in both directions."""
+    text = "x" * 100_000_000
+    async with service(manager) as echo, client(manager) as user, anyio.create_task_group() as task_group:
+        task_group.start_soon(lambda: user.call("Echo", "echo", text))
+        with anyio.fail_after(60):
+            request = await echo.read()
+        assert request["args"] == [text]
+        requester = request["requester"]
+        task_group.start_soon(lambda: echo.send(result=text, requester=requester, uid="1", error=False))
+        with anyio.fail_after(60):
+            assert (await user.read())["result"] == text
+
+
+async def test_call_of_nobody(manager: Manager) -> None:
+    """A request to a Service that is not there is answered with an error that carries the uid."""
+    async with client(manager) as user:
+        await user.call("Nobody", "x", uid="u1")
+        reply = await user.read()
+        assert reply["uid"] == "u1"
+        assert reply["message"] == f"KeyError: \"the 'Nobody' Service is not connected to {manager.network_name}\""
+
+
+async def test_service_leaves_with_calls_open(manager: Manager) -> None:
+    """When a Service leaves, each of its open calls is answered at once with an error, and nobody else's."""
+    async with client(manager) as user, service(manager, "Other") as other:
+        async with service(manager) as echo:
+            for uid in ("a", "b"):
+                await user.call("Echo", "echo", uid=uid)
+                await echo.read()
+            await user.call("Other", "echo", uid="c")
+            request = await other.read()
+        replies = {reply["uid"]: reply["message"] for reply in [await user.read(), await user.read()]}
+        assert set(replies) == {"a", "b"}
+        assert all(text.startswith("ConnectionAbortedError: the 'Echo' service left") for text in replies.values())
+        await other.send(result=1, requester=request["requester"], uid="c", error=False)
+        assert (await user.read())["uid"] == "c"
+
+
+async def test_client_leaves_with_calls_open(manager: Manager) -> None:
+    """A reply to a Client that left is dropped, and the Service goes on."""
+    async with service(manager) as echo:
+        async with client(manager, "Gone") as user:
+            await user.call("Echo", "echo")
+            request = await echo.read()
+        await until(lambda: not manager.clients)
+        await echo.send(result=1, requester=request["requester"], uid="1", error=False)
+        async with client(manager) as user:
+            await user.call("Echo", "echo", uid="2")
+            request = await echo.read()
+            await echo.send(result=2, requester=request["requester"], uid="2", error=False)
+            assert (await user.read())["result"] == 2
+
+
+async def test_forged_replies(manager: Manager) -> None:
+    """A reply that nobody waits for is dropped: forged, given twice, by the wrong Service, or by a Client."""
+    async with service(manager) as echo, service(manager, "Evil") as evil, client(manager) as user:
+        await user.call("Echo", "echo", uid="1")
+        name = (await echo.read())["requester"]
+        forged = {"result": "forged", "requester": name, "uid": "1", "error": False}
+        await evil.send(**forged)
+        await echo.send(**{**forged, "uid": "other"})
+        async with client(manager, "Spy") as spy:
+            await spy.send(**forged)
+            assert (await spy.read())["error"]
+        await echo.send(**{**forged, "result": "right"})
+        await echo.send(**{**forged, "result": "twice"})
+        assert (await user.read())["result"] == "right"
+        await user.silence()
+
+
+async def test_equal_uids(manager: Manager) -> None:
+    """Requests with one uid are answered as often as they were asked, as terminals do that always send none."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.write(b"Echo echo 1\nEcho echo 2\n")
+        for _ in range(2):
+            request = await echo.read()
+            await echo.send(result=request["args"], requester=request["requester"], uid="", error=False)
+        assert [(await user.read())["result"] for _ in range(2)] == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{}",
+        b"null",
+        b"5",
+        b"[]",
+        b'"text"',
+        b'{"service": "Echo"}',
+        b'{"attribute": "echo"}',
+        b'{"service": "Echo", "attribute": 1, "uid": "u"}',
+        b'{"service": 1, "attribute": "echo", "uid": "u"}',
+        b'{"service": "Echo", "attribute": "echo", "args": {}, "uid": "u"}',
+        b'{"service": "Echo", "attribute": "echo", "args": 5, "uid": "u"}',
+        b'{"service": "Echo", "attribute": "echo", "kwargs": [], "uid": "u"}',
+        b'{"service": "Echo", "attribute": "echo", "uid": "notification"}',
+        b'{"service": "Echo", "attribute": "echo", "uid": ["u"]}',
+        b'{"service": "Echo", "attribute": "echo", "args": ["\xff"], "uid": "u"}',
+        b'{"service": "Echo", "attribute": "\xff", "uid": "u"}',
+        b'{"service": "Echo", "attribute": "echo", "args": [' + b"[" * 5000 + b"]" * 5000 + b"]}",
+        b'{"result": 1}',
+        b'{"result": 1, "uid": "notification", "service": "Echo"}',
+        b"{",
+        b"\x00\x01\x02",
+        b"client again",
+        b"",
+        b"nonsense",
+        b"link",
+        b"Echo echo 'open",
+    ],
+)
+async def test_broken_line(manager: Manager, line: bytes) -> None:
+    """A line that is no message is answered with an error; the connection stays, and the Service hears nothing."""
+    async with service(manager) as echo, client(manager) as user:
+        reply = await user.ask(line)
+        assert reply["error"] is True
+        assert reply["traceback"] == []
+        if b'"uid": "u"' in line and b"\xff" not in line:
+            assert reply["uid"] == "u"
+        await user.call("Echo", "echo", "sound")
+        assert (await echo.read())["args"] == ["sound"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{}", b"null", b"nonsense", b'{"service": "Echo", "attribute": "echo"}', b"\xff", b'{"result": 1}'],
+)
+async def test_broken_line_of_a_service(manager: Manager, line: bytes) -> None:
+    """A broken line of a Service costs nobody anything, least of all its name."""
+    async with service(manager) as echo, client(manager) as user:
+        await echo.write(line + b"\n")
+        await user.call("Echo", "echo", "sound")
+        while "args" not in (request := await echo.read()):
+            assert request["error"] is True
+        await echo.send(result="well", requester=request["requester"], uid=request["uid"], error=False)
+        assert (await user.read())["result"] == "well"
+
+
+async def test_numbers_and_strings_unchanged(manager: Manager) -> None:
+    """Arguments arrive as they were written: long numbers, exponents, NaN."""
+    async with service(manager) as echo, client(manager) as user:
+        for text in (b"[1e400, 12345678901234567890123, 0.1000, -0.0]", b"[NaN, -Infinity]"):
+            await user.write(b'{"service":"Echo","attribute":"e","args":' + text + b',"uid":"1"}\n')
+            line = await echo.line()
+            assert json.dumps(json.loads(line)["args"]) == json.dumps(json.loads(text))
+
+
+@pytest.mark.parametrize("goodbye", [b'{"service": "x", "attribute": "__disconnect__"}', b"disconnect", b"EXIT"])
+async def test_disconnect(manager: Manager, goodbye: bytes) -> None:
+    """A peer that says good-bye is let go: the connection is closed and its name is gone."""
+    async with client(manager) as user:
+        await user.write(goodbye + b"\n")
+        await user.eof()
+    assert not manager.clients
+    async with service(manager) as echo:
+        await echo.write(goodbye + b"\n")
+        await echo.eof()
+    await until(lambda: not manager.services)
+
+
+# Links, locks, notifications
+
+
+async def test_link(manager: Manager) -> None:
+    """A link gives the Service's identity, again as often as asked."""
+    async with service(manager, max_clients=1, language="C#") as _, client(manager) as user:
+        first = await user.manager("link", "Echo")
+        assert first == await user.manager("link", "Echo") == manager.services["Echo"]
+        assert first["max_clients"] == 1
+        assert first["language"] == "C#"
+        assert set(first) == {"attributes", "address", "language", "os", "max_clients"}
+        assert (await user.manager("link", "Nope")).startswith("KeyError: \"the 'Nope' service does not exist")
+        assert (await user.manager("link", 5)).startswith("TypeError: 'service' must be")
+        assert (await user.manager("link")).startswith("TypeError: link(service: str)")
+
+
+async def test_max_clients(manager: Manager) -> None:
+    """A Service takes as many links as it allows, refuses the calls of others too, and takes the next when one left."""
+    async with service(manager, max_clients=1) as echo, client(manager, "B") as late:
+        async with client(manager, "A") as user:
+            await user.manager("link", "Echo")
+            (linked,) = (name for name in manager.clients if name.startswith("A["))
+            refusal = await late.manager("link", "Echo")
+            assert refusal == (
+                "PermissionError: The maximum number of Clients are already linked with 'Echo'\n"
+                f"The linked Clients are:\n  {linked}"
+            )
+            await late.call("Echo", "echo")
+            assert (await late.read())["message"] == refusal
+        await until(lambda: len(manager.clients) == 1)
+        assert (await late.manager("link", "Echo"))["max_clients"] == 1
+        await late.call("Echo", "echo", "mine")
+        assert (await echo.read())["args"] == ["mine"]
+
+
+async def test_unlink(manager: Manager) -> None:
+    """Unlinking is true, also from a Service that is gone; only who is not linked is told so."""
+    async with service(manager), client(manager) as user:
+        await user.manager("link", "Echo")
+        assert await user.manager("unlink", "Echo") is True
+        assert (await user.manager("unlink", "Echo")).startswith('KeyError: "cannot unlink C[')
+        assert await user.manager("unlink", "Gone") is True
+
+
+async def test_exclusive_lock(manager: Manager) -> None:
+    """An exclusive lock needs to be the only link, keeps new links out, and ends when released."""
+    async with service(manager), client(manager, "A") as one, client(manager, "B") as two:
+        assert "because it is not linked with the 'Echo' service" in await one.manager("acquire_lock", "Echo")
+        assert "'Nope' service does not exist" in await one.manager("acquire_lock", "Nope")
+        await one.manager("link", "Echo")
+        await two.manager("link", "Echo")
+        assert "there are 2 links with the 'Echo' service" in await one.manager("acquire_lock", "Echo")
+        await two.manager("unlink", "Echo")
+        (holder,) = await one.manager("acquire_lock", "Echo", shared=False)
+        assert holder.startswith("A[")
+        assert await two.manager("link", "Echo") == "PermissionError: 'Echo' service is locked"
+        await two.call("Echo", "echo")
+        assert (await two.read())["message"] == "PermissionError: 'Echo' service is locked"
+        assert await two.manager("release_lock", "Echo") == [holder]
+        assert await one.manager("release_lock", "Echo") == []
+        assert await two.manager("link", "Echo")
+
+
+async def test_shared_lock(manager: Manager) -> None:
+    """Linked Clients may hold shared locks together; unlinking and leaving release them."""
+    async with service(manager), client(manager, "A") as one, client(manager, "B") as two:
+        await one.manager("link", "Echo")
+        await two.manager("link", "Echo")
+        names = await one.manager("acquire_lock", "Echo", shared=True)
+        assert names == sorted(names) == await two.manager("acquire_lock", "Echo", True)
+        assert len(names) == 2
+        async with client(manager, "C") as three:
+            assert "locked" in await three.manager("link", "Echo")
+            await one.manager("unlink", "Echo")
+            assert len(await two.manager("release_lock", "Echo")) == 0
+            assert await three.manager("link", "Echo")
+
+
+async def test_service_leaves_with_links(manager: Manager) -> None:
+    """Links and locks of a Service end with it: its successor starts afresh."""
+    async with client(manager) as user:
+        async with service(manager):
+            await user.manager("link", "Echo")
+            await user.manager("acquire_lock", "Echo")
+        await until(lambda: not manager.services)
+        async with service(manager), client(manager, "D") as other:
+            assert await other.manager("link", "Echo")
+
+
+async def test_notifications(manager: Manager) -> None:
+    """A notification goes to each linked Client, in order and byte for byte, and to nobody else."""
+    async with service(manager) as beat, client(manager, "A") as one, client(manager, "B") as two:
+        await one.manager("link", "Echo")
+        async with client(manager, "C") as three:
+            await three.manager("link", "Echo")
+        await until(lambda: len(manager.clients) == 2)
+        line = b'{"error": false,  "result": [[%d], {"a": 1.0}], "service": "Echo", "uid": "notification"}\r\n'
+        await beat.write(b"".join(line % number for number in range(200)))
+        for number in range(200):
+            assert await one.line() == line % number
+        await two.silence()
+
+
+async def test_forged_notifications(manager: Manager) -> None:
+    """A notification in another's name, or of the wrong shape, reaches nobody."""
+    async with service(manager) as beat, service(manager, "Evil") as evil, client(manager) as user:
+        await user.manager("link", "Echo")
+        await evil.send(result=[[1], {}], service="Echo", uid="notification", error=False)
+        shapes: list[Any] = [1, [], [[1]], [1, {}], [[1], []], None, {}]
+        for shape in shapes:
+            await beat.send(result=shape, service="Echo", uid="notification", error=False)
+            assert (await beat.read())["error"] is True
+        await beat.send(result=[[2], {}], service="Echo", uid="notification", error=False)
+        assert (await user.read())["result"] == [[2], {}]
+
+
+# Administrators
+
+
+class Guard:
+    """A plugin that knows an administrator."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+
+    @hookimpl
+    async def authenticate_administrator(self, peer: Peer, handshake: Handshake) -> bool:
+        name = await handshake.ask("username", handshake.network_name)
+        if await handshake.ask("password", name) != "secret":
+            raise AuthenticationError("Wrong login password")
+        return bool(name == "root")
+
+    @hookimpl
+    def commands(self) -> list[Command]:
+        return [
+            Command(name="guard.slow", function=self.slow),
+            Command(name="guard.fails", function=self.fails),
+            Command(name="guard.refuses", function=self.refuses),
+        ]
+
+    async def slow(self, peer: Peer, word: str = "done") -> str:
+        await self.done.wait()
+        return word
+
+    def fails(self, peer: Peer) -> None:
+        raise OSError("what a peer must not see")
+
+    async def refuses(self, peer: Peer) -> None:
+        raise ValueError("no such thing")
+
+
+@asynccontextmanager
+async def administrated(transport: str, **settings: Any) -> AsyncIterator[tuple[Manager, Guard, WirePeer]]:
+    guard = Guard()
+    settings = {"without": ["login"], **settings}
+    async with Manager(config(transport, **settings), plugins=[guard]) as manager, client(manager) as user:
+        yield manager, guard, user
+
+
+async def log_in(user: WirePeer, name: bytes = b"root", password: bytes = b"secret") -> Any:
+    prompt = await user.read()
+    assert (prompt["attribute"], prompt["uid"]) == ("username", "")
+    prompt = await user.ask(name)
+    assert (prompt["attribute"], prompt["args"]) == ("password", [name.decode()])
+    return await user.ask(b'{"result": "' + password + b'"}')
+
+
+async def test_administrator(transport: str) -> None:
+    """Who asks for what only administrators may is asked for credentials in mid-session, once."""
+    async with administrated(transport) as (manager, _, user):
+        await user.call("Manager", "port", uid="p")
+        reply = await log_in(user)
+        assert (reply["result"], reply["uid"]) == (manager.port, "p")
+        assert await user.manager("port") == manager.port
+
+
+@pytest.mark.parametrize(("name", "password"), [(b"root", b"wrong"), (b"tom", b"secret")])
+async def test_no_administrator(transport: str, name: bytes, password: bytes) -> None:
+    """Wrong credentials, and right ones without the rights, are refused with the uid; the connection stays."""
+    async with administrated(transport) as (_, _, user):
+        await user.call("Manager", "port", uid="p")
+        reply = await log_in(user, name, password)
+        assert reply["message"] == "ValueError: You must be an administrator to send this request to the Manager"
+        assert reply["uid"] == "p"
+        await user.silence()
+
+
+async def test_nobody_knows_an_administrator(transport: str) -> None:
+    """Without a plugin that knows administrators, nobody is one."""
+    async with Manager(config(transport, without=["login"])) as manager, client(manager) as user:
+        assert "must be an administrator" in await user.manager("shutdown_manager")
+        await user.silence()
+
+
+async def test_prompt_swallows_nothing(transport: str) -> None:
+    """While a Client is asked for credentials, its other requests and the replies to it go on."""
+    async with administrated(transport) as (manager, _, user), service(manager) as echo:
+        await user.call("Manager", "port", uid="p")
+        assert (await user.read())["attribute"] == "username"
+        await user.call("Echo", "echo", uid="e")
+        request = await echo.read()
+        await echo.send(result=5, requester=request["requester"], uid="e", error=False)
+        assert (await user.read())["result"] == 5
+        await user.silence()
+        assert (await user.ask(b'{"result": "root"}'))["attribute"] == "password"
+        assert (await user.ask(b'{"result": "secret", "requester": "x", "uid": ""}'))["result"] == manager.port
+
+
+async def test_prompt_in_time(transport: str) -> None:
+    """A prompt that is not answered in time ends in a refusal, and a late answer is told that nobody asked."""
+    async with administrated(transport, limits={"prompt_timeout": "200 ms"}) as (_, _, user):
+        await user.call("Manager", "port", uid="p")
+        assert (await user.read())["attribute"] == "username"
+        assert "must be an administrator" in (await user.read())["message"]
+        assert "not possible" in (await user.ask(b'{"result": "root"}'))["message"]
+
+
+async def test_commands(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Commands of plugins may wait and fail; others go on, and a failure's details are for the log alone."""
+    async with administrated(transport) as (_, guard, user):
+        await user.call("Manager", "port")
+        await log_in(user)
+        await user.call("Manager", "guard.slow", "x", uid="s")
+        await user.silence()
+        guard.done.set()
+        assert (await user.read())["result"] == "x"
+        assert await user.manager("guard.refuses") == "ValueError: no such thing"
+        failure = await user.manager("guard.fails")
+        assert failure == "RuntimeError: 'guard.fails' failed; the Manager's log has the details"
+        assert "what a peer must not see" in caplog.text
+        assert "guard.slow(word: str = 'done') -> str" in await user.manager("guard.slow", 1, 2)
+
+
+@pytest.mark.parametrize("name", ["_registry", "config", "hooks.plugins", "__class__", "stop", "store", "", "a.b"])
+async def test_closed_list(manager: Manager, name: str) -> None:
+    """What is not in the list of commands does not exist, whatever attribute the Manager has."""
+    async with client(manager) as user:
+        assert (await user.manager(name)).startswith(f"AttributeError: the Manager has no attribute {name!r}")
+
+
+async def test_too_much_waiting_work(transport: str) -> None:
+    """A Client that sends administrator requests faster than they are answered is told that the Manager is busy."""
+    async with administrated(transport) as (_, guard, user):
+        await user.call("Manager", "port")
+        await log_in(user)
+        for _ in range(400):
+            await user.call("Manager", "guard.slow", uid="s")
+        assert (await user.read())["message"].startswith("BlockingIOError: ")
+        guard.done.set()
+
+
+async def test_shutdown(transport: str) -> None:
+    """An administrator ends the Manager; the end of the connection is the answer, for everybody."""
+    async with administrated(transport) as (manager, _, user), client(manager, "Other") as other:
+        await user.call("Manager", "shutdown_manager")
+        with pytest.raises(anyio.IncompleteRead):
+            await log_in(user)
+        await other.eof()
+        await manager.wait_stopped()
+
+
+async def test_logging_level(manager: Manager) -> None:
+    """The logging level is set by name or number; what is no level is false."""
+    logger = logging.getLogger("msl_network")
+    before = logger.level
+    try:
+        assert manager.set_logging_level("debug") is True
+        assert logger.level == logging.DEBUG
+        assert manager.set_logging_level(30) is True
+        assert manager.set_logging_level("loud") is False
+        assert logger.level == logging.WARNING
+    finally:
+        logger.setLevel(before)
+
+
+# Back-pressure
+
+
+async def test_client_that_does_not_read(transport: str) -> None:
+    """A Client that does not read loses notifications, then its connection; the Service and others are served."""
+    settings = config(transport, limits={"outbox": "1 MB", "shutdown_timeout": "100 ms"})
+    async with Manager(settings) as manager, service(manager) as echo, client(manager, "Fast") as fast:
+        await fast.manager("link", "Echo")
+        async with client(manager, "Slow") as slow:
+            await slow.manager("link", "Echo")
+            big = "x" * 100_000
+            for number in range(300):
+                await echo.send(result=[[number, big], {}], service="Echo", uid="notification", error=False)
+                assert (await fast.read())["result"][0][0] == number
+            assert len(manager.clients) == 2
+            for number in range(200):
+                await slow.call("Echo", "echo", uid=str(number))
+            for number in range(200):
+                request = await echo.read()
+                await echo.send(result=big, requester=request["requester"], uid=str(number), error=False)
+            await until(lambda: len(manager.clients) == 1)
+        await fast.silence()
+
+
+async def test_service_that_does_not_read(transport: str) -> None:
+    """A Service that does not read is busy for who asks for more; nobody waits for it."""
+    settings = config(transport, limits={"outbox": "1 MB", "shutdown_timeout": "100 ms"})
+    async with Manager(settings) as manager, service(manager, "Stuck"), service(manager) as echo:
+        async with client(manager) as user:
+            refused = None
+            for number in range(400):
+                await user.call("Stuck", "x", "x" * 100_000, uid=str(number))
+                await user.call("Manager", "identity", uid="i")
+                while (reply := await user.read())["uid"] != "i":
+                    refused = reply
+                if refused:
+                    break
+            assert refused is not None
+            assert refused["message"].startswith("BlockingIOError: the 'Stuck' service does not keep up")
+            await user.call("Echo", "echo", "fine")
+            assert (await echo.read())["args"] == ["fine"]
+
+
+async def test_pending_limit(transport: str) -> None:
+    """A Client may wait for so many replies at a time; the next request is refused, and possible later."""
+    async with (
+        Manager(config(transport, limits={"pending": 2})) as manager,
+        service(manager) as echo,
+        client(manager) as user,
+    ):
+        for uid in "abc":
+            await user.call("Echo", "echo", uid=uid)
+        refusal = await user.read()
+        assert refusal["uid"] == "c"
+        assert refusal["message"].startswith("BlockingIOError: ")
+        request = await echo.read()
+        await echo.send(result=1, requester=request["requester"], uid="a", error=False)
+        assert (await user.read())["uid"] == "a"
+        await user.call("Echo", "echo", uid="d")
+        assert [(await echo.read())["uid"] for _ in range(2)] == ["b", "d"]
+
+
+# Plugins and the store
+
+
+async def test_told(transport: str) -> None:
+    """Plugins hear each step of a connection's life, in order."""
+    listening = Listening()
+    async with Manager(config(transport), plugins=[listening]) as manager:
+        async with client(manager, "A") as user:
+            async with service(manager):
+                await user.manager("link", "Echo")
+                await user.manager("link", "Echo")
+                await user.manager("acquire_lock", "Echo", True)
+                await user.manager("release_lock", "Echo")
+                await user.manager("release_lock", "Echo")
+                await user.manager("unlink", "Echo")
+                await user.manager("link", "Echo")
+            await until(lambda: not manager.services)
+        await until(lambda: not manager.clients)
+        assert listening.heard == [
+            "connecting",
+            "joined A",
+            "connecting",
+            "joined Echo",
+            "linked Echo",
+            "locked Echo True",
+            "unlocked Echo",
+            "unlinked Echo",
+            "linked Echo",
+            "unlinked Echo",
+            "left Echo",
+            "left A",
+        ]
+
+
+async def test_authorize(transport: str) -> None:
+    """A plugin decides once per Service and attribute who may use it, until it is revoked."""
+
+    class Rules:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        @hookimpl
+        def authorize(self, peer: Peer, service: str, attribute: str) -> None:
+            self.asked.append(f"{service}.{attribute}")
+            if attribute == "reset":
+                raise AuthorizationError("only the owner may reset it")
+
+    rules = Rules()
+    async with (
+        Manager(config(transport), plugins=[rules]) as manager,
+        service(manager) as echo,
+        client(manager) as user,
+    ):
+        rules.asked.clear()
+        for uid in "ab":
+            await user.call("Echo", "echo", uid=uid)
+            assert (await echo.read())["uid"] == uid
+        await user.call("Echo", "reset", uid="r")
+        refusal = await user.read()
+        assert (refusal["message"], refusal["uid"]) == ("PermissionError: only the owner may reset it", "r")
+        assert rules.asked == ["Echo.echo", "Echo.reset"]
+        manager.revoke_authorizations()
+        await user.call("Echo", "echo", uid="c")
+        await echo.read()
+        assert rules.asked[-1] == "Echo.echo"
+
+
+async def test_corrected_identity(transport: str) -> None:
+    """A plugin may correct an identity, e.g. limit how many Clients a Service takes."""
+
+    class Limiting:
+        @hookimpl
+        async def check_identity(self, identity: Identity) -> Identity:
+            return Identity(
+                type=identity.type, name=identity.name.upper(), attributes=identity.attributes, max_clients=1
+            )
+
+    async with Manager(config(transport), plugins=[Limiting()]) as manager, connected(manager) as peer:
+        await peer.read()
+        await peer.send(result={"type": "service", "name": "dmm", "attributes": {}})
+        await until(lambda: "DMM" in manager.services)
+        assert manager.services["DMM"]["max_clients"] == 1
+
+
+async def test_records(transport: str) -> None:
+    """The store has the story of each connection."""
+    settings = config(transport, auth=["password"], plugin_settings={"password": {"password": "p"}})
+    async with Manager(settings) as manager:
+        async with connected(manager) as peer:
+            await peer.read()
+            await peer.ask(b"p")
+            await peer.write(b"client\n")
+            await peer.silence()
+        await until(lambda: not manager.clients)
+        async with connected(manager) as peer:
+            await peer.read()
+            await peer.ask(b"wrong")
+            await peer.eof()
+        async with connected(manager) as peer:
+            await peer.read()
+        with anyio.fail_after(10):
+            while len(records := await manager.store.records.list()) < 8:
+                await anyio.lowlevel.checkpoint()
+        stories: dict[int, list[str]] = {}
+        for record in records:
+            assert record.ip_address == "127.0.0.1"
+            stories.setdefault(record.port, []).append(record.message)
+        assert list(stories.values()) == [
+            ["new connection request", "connected as a client", "disconnected"],
+            ["new connection request", "rejected: Wrong Manager password", "disconnected"],
+            ["new connection request", "connection closed before receiving the password"],
+        ]
+
+
+# Strangers
+
+
+class FarAway:
+    """A connection from another computer, without a network."""
+
+    remote = ("192.0.2.7", 4711)
+    local = ("192.0.2.1", 1875)
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    @asynccontextmanager
+    async def open(
+        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+    ) -> AsyncIterator[FarAway]:
+        receiver.feed(b"client Far\n")
+        yield self
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
+async def test_anonymous_peers_of_other_computers(transport: str) -> None:
+    """Without authentication a peer of another computer is refused with a text that says how to change it."""
+    listening = Listening()
+    async with Manager(config(transport), plugins=[listening]) as manager:
+        far = FarAway()
+        await manager.new_connection(far)
+        (refusal,) = far.sent.splitlines()
+        message = json.loads(refusal)["message"]
+        assert message.startswith("ValueError: this Manager authenticates nobody")
+        assert "auth" in message
+        assert "--allow-anonymous" in message
+        assert listening.heard[-1].startswith("rejected: this Manager")
+
+
+async def test_allow_anonymous(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers of other computers are let in without authentication where that is said; the name is found for them."""
+    monkeypatch.setattr(socket, "getfqdn", lambda address: {"192.0.2.7": "lab7.example.org"}[address])
+    async with Manager(config(transport, allow_anonymous=True)) as manager, anyio.create_task_group() as task_group:
+        far = FarAway()
+        task_group.start_soon(lambda: manager.new_connection(far))
+        await until(lambda: manager.clients)
+        assert list(manager.clients) == ["Far[lab7:4711]"]
+        task_group.cancel_scope.cancel()
+
+
+# Lifetimes and TLS
+
+
+async def test_two_managers(transport: str) -> None:
+    """Two Managers run in one process and know nothing of each other; leaving frees their ports."""
+    async with Manager(config(transport)) as one, Manager(config(transport, store="sqlite")) as two:
+        assert one.port != two.port
+        async with service(one), client(two) as user:
+            assert "does not exist" in await user.manager("link", "Echo")
+        port = one.port
+    async with Manager(config(transport, port=port)) as again:
+        assert again.port == port
+
+
+async def test_serve_is_cancelled(transport: str) -> None:
+    """Cancelling `serve` closes every connection."""
+    manager = Manager(config(transport))
+    async with anyio.create_task_group() as task_group:
+        await task_group.start(manager.serve)
+        async with client(manager) as user:
+            task_group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await user.eof()
+
+
+async def test_error_inside_the_block(transport: str) -> None:
+    """An error in the block of a Manager comes out as it is."""
+    with pytest.raises(ZeroDivisionError):
+        async with Manager(config(transport)) as manager, client(manager):
+            _ = 1 / 0
+
+
+async def test_tls(transport: str, home: Path) -> None:
+    """With TLS, the certificate that is made on first start is one that a Client can verify by name."""
+    async with Manager(config(transport, tls={"enabled": True})) as manager:
+        context = ssl.create_default_context(cafile=str(home / "certs" / "localhost.crt"))
+        async with connected(manager, context) as peer:
+            await peer.read()
+            await peer.write(b"client\n")
+            await peer.silence()
+            await peer.call("Nobody", "x", "x" * 3_000_000)
+            assert (await peer.read())["error"]
+
+
+async def test_not_tls(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Who does not speak TLS, or only fetches the certificate, costs nobody anything and leaves no traceback."""
+    caplog.set_level(logging.INFO)
+    listening = Listening()
+    async with Manager(config(transport, tls={"enabled": True}), plugins=[listening]) as manager:
+        async with connected(manager) as peer:
+            await peer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await peer.eof()
+        pem = await anyio.to_thread.run_sync(ssl.get_server_certificate, ("127.0.0.1", manager.port))
+        assert pem.startswith("-----BEGIN CERTIFICATE-----")
+        await until(lambda: sum(text.startswith("connection closed prematurely") for text in listening.heard) == 2)
+    assert "Traceback" not in caplog.text
+    assert all(record.levelno <= logging.INFO for record in caplog.records)
+
+
+async def test_accept_goes_on(manager: Manager, monkeypatch: pytest.MonkeyPatch, transport: str) -> None:
+    """When the system refuses a connection for want of descriptors, the Manager accepts again a moment later."""
+    if transport == "protocol":
+        original = socket.socket.accept
+        failures = [OSError(24, "Too many open files")]
+
+        def accept(self: socket.socket) -> Any:
+            if failures:
+                raise failures.pop()
+            return original(self)
+
+        monkeypatch.setattr(socket.socket, "accept", accept)
+    async with client(manager), client(manager):
+        assert len(manager.clients) == 2
+
+
+async def test_user_store(transport: str) -> None:
+    """A Manager hands its store to whoever embeds it."""
+    async with Manager(config(transport)) as manager:
+        await manager.store.users.insert(User(name="tom", key=b"k", salt=b"s"))
+        assert [user.name for user in await manager.store.users.list()] == ["tom"]

@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from msl_network.config import Config
+from msl_network.errors import AuthenticationError, ListenError, PluginError, StartError
+from msl_network.hookspecs import hookimpl
+from msl_network.manager import Manager
+from msl_network.running import first_of, printable, run, set_up_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+PLAIN = {"host": "127.0.0.1", "port": 0, "without": ["login", "hostname"], "tls": {"enabled": False}}
+
+
+def settings(**manager: Any) -> Config:
+    return Config.from_dict({"manager": {**PLAIN, **manager}})
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    """The loggers are as before after each test; what a test leaves behind fails it."""
+    logger = logging.getLogger("msl_network")
+    level, handlers = logger.level, list(logging.getLogger().handlers)
+    yield
+    left = [handler for handler in logging.getLogger().handlers if handler not in handlers]
+    for handler in left:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+    assert not left
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    """The log file of what is set up with the default format."""
+    path = tmp_path / "test.log"
+    handlers = set_up_logging(Config(log_file=str(path)))
+    yield path
+    for handler in handlers:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+# The log
+
+
+def test_log_file_is_private(log: Path) -> None:
+    """Only its owner may read the log: addresses and names are nobody else's business."""
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert f"logging to {log}" in log.read_text()
+
+
+def test_default_log_file_is_new(home: Path) -> None:
+    """Without a setting each start makes a file of its own in the log folder."""
+    manager = Manager(settings(), plugins=[Stops()])
+    run(manager)
+    (path,) = (home / "logs").iterdir()
+    assert re.fullmatch(r"manager-\d{4}(-\d\d){5}\.log", path.name)
+    assert "Network Manager running on" in path.read_text()
+
+
+def test_log_file_is_appended_to(tmp_path: Path) -> None:
+    """A log file that exists is not overwritten."""
+    path = tmp_path / "my.log"
+    path.write_text("before\n")
+    run(Manager(settings(log_file=str(path)), plugins=[Stops()]))
+    assert path.read_text().startswith("before\n")
+    assert "Network Manager stopped" in path.read_text()
+
+
+@pytest.mark.parametrize(("name", "reason"), [("", "Is a directory"), ("no/such/x.log", "No such file or directory")])
+def test_log_file_that_cannot_be_written(name: str, reason: str, tmp_path: Path) -> None:
+    """A log file that cannot be written is one line that names it, and nothing is started."""
+    path = tmp_path / name
+    with pytest.raises(StartError) as caught:
+        run(Manager(settings(log_file=str(path))))
+    assert str(caught.value) == f"cannot write the log file {str(path)!r}: {reason}"
+
+
+def test_lines_of_a_peer_stay_one_line(log: Path) -> None:
+    """What a peer sent can neither start a line of the log nor give a command to the terminal."""
+    logging.getLogger("msl_network").info("name %s", "a\r\n2026 [INFO ] fake\x1b[2J\x07\u2028\u202e\x9b\ud800 ä")
+    (line,) = log.read_text().splitlines()[1:]
+    assert line.endswith(r"name a\r\n2026 [INFO ] fake\x1b[2J\x07\u2028\u202e\x9b\ud800 ä")
+
+
+def test_traceback_of_a_peer_stays_indented(log: Path) -> None:
+    """Each line of a traceback is marked, so that a text of a peer in it cannot pass for a record."""
+    error = ValueError("a\n2026-01-01 00:00:00,000 [INFO ] msl_network - fake\x1b[2J")
+    logging.getLogger("msl_network").error("failed", exc_info=error)
+    logging.getLogger("msl_network").info("where", stack_info=True)
+    text = log.read_text()
+    assert "\x1b" not in text
+    assert "    | 2026-01-01 00:00:00,000 [INFO ] msl_network - fake\\x1b[2J" in text
+    records = [line for line in text.splitlines() if not line.startswith("    | ")]
+    assert [line.rpartition(" - ")[2] for line in records[1:]] == ["failed", "where"]
+
+
+def test_printable_keeps_what_people_write() -> None:
+    """Letters of any language stay; whatever is not printable is escaped."""
+    assert printable("Zürich 東京 'x' \\") == "Zürich 東京 'x' \\"
+    assert printable("a\tb\nc\x00") == r"a\tb\nc\x00"
+
+
+def test_level_is_that_of_the_settings(tmp_path: Path) -> None:
+    """The level is set while the Manager runs, and put back after it."""
+    logger = logging.getLogger("msl_network")
+    before = logger.level
+    seen = Stops(lambda manager: logger.level)
+    run(Manager(settings(log_level="ERROR", log_file=str(tmp_path / "x.log")), plugins=[seen]))
+    assert seen.result == logging.ERROR
+    assert logger.level == before
+
+
+# run
+
+
+class Stops:
+    """Does something when the Manager starts, and stops it."""
+
+    def __init__(self, action: Callable[[Manager], object] = lambda manager: None) -> None:
+        self.action = action
+        self.result: object = None
+
+    @hookimpl
+    async def started(self, manager: Manager) -> None:
+        self.result = self.action(manager)
+        manager.stop()
+
+
+def test_start_error_comes_out_as_it_is() -> None:
+    """What keeps a Manager from starting is not wrapped by task groups."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=f"port {port} is in use"):
+            run(Manager(settings(port=port)))
+
+
+def test_error_that_nobody_expected_is_logged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the Manager itself ends it, and the log has the traceback."""
+
+    async def serve(self: Manager) -> None:
+        raise ZeroDivisionError("bug")
+
+    monkeypatch.setattr(Manager, "serve", serve)
+    with pytest.raises(ZeroDivisionError, match="bug"):
+        run(Manager(settings()))
+    (path,) = (home / "logs").iterdir()
+    assert "stopped by an error that nobody expected" in path.read_text()
+    assert "    | ZeroDivisionError: bug" in path.read_text().replace("    |     | ", "    | ")
+
+
+def test_keyboard_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where signals cannot be waited for, Ctrl+C ends the Manager all the same."""
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("msl_network.running.anyio.run", interrupted)
+    manager = Manager(settings())
+    assert run(manager) is None  # type: ignore[func-returns-value]
+
+
+def test_system_without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system whose event loop takes no signals the Manager runs without them."""
+
+    def none(*signals: int) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("msl_network.running.anyio.open_signal_receiver", none)
+    seen = Stops(lambda manager: manager.port)
+    run(Manager(settings(), plugins=[seen]))
+    assert seen.result
+
+
+def test_first_of_nested_groups() -> None:
+    """The first error counts, however deep task groups wrapped it."""
+    error = PluginError("x", "y")
+    group = BaseExceptionGroup("", [BaseExceptionGroup("", [error, ValueError()]), KeyError()])
+    assert first_of(group) is error
+
+
+def test_manager_in_another_thread_stops(home: Path) -> None:
+    """A Manager runs in a thread that is not the main one, and `stop` from its own loop ends it."""
+    threads: list[threading.Thread] = []
+    seen = Stops(lambda manager: threads.append(threading.current_thread()))
+    thread = threading.Thread(target=run, args=[Manager(settings(), plugins=[seen])])
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert threads == [thread]
+
+
+class Everybody:
+    """Makes an administrator of everybody, and tells the port."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.is_ready = threading.Event()
+
+    @hookimpl
+    async def started(self, manager: Manager) -> None:
+        self.port = manager.port
+        self.is_ready.set()
+
+    @hookimpl
+    async def authenticate_administrator(self) -> bool:
+        return True
+
+
+def test_administrator_stops_a_manager_in_another_thread() -> None:
+    """An administrator ends a Manager in a thread that is not the main one; the connection is closed."""
+    everybody = Everybody()
+    thread = threading.Thread(target=run, args=[Manager(settings(), plugins=[everybody])])
+    thread.start()
+    assert everybody.is_ready.wait(20)
+    with closing(Talker(everybody.port)) as administrator:
+        administrator.join()
+        administrator.send(service="Manager", attribute="shutdown_manager", args=[], kwargs={}, uid="1")
+        assert administrator.stream.read() == ""
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+# Real processes
+
+
+class Talker:
+    """A peer that speaks the protocol on a socket."""
+
+    def __init__(self, port: int) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.stream = self.sock.makefile("rw", newline="\n")
+
+    def send(self, **message: Any) -> None:
+        self.stream.write(json.dumps({"error": False, **message}) + "\r\n")
+        self.stream.flush()
+
+    def join(self, kind: str = "client", name: str = "A") -> None:
+        """Shake hands; a Client waits until it is known to the Manager."""
+        assert json.loads(self.stream.readline())["attribute"] == "identity"
+        attributes: dict[str, Any] = {"attributes": {}} if kind == "service" else {}
+        self.send(result={"type": kind, "name": name, **attributes})
+        if kind == "client":
+            self.send(service="Manager", attribute="identity", args=[], kwargs={}, uid="0")
+            assert json.loads(self.stream.readline())["uid"] == "0"
+
+    def close(self) -> None:
+        self.stream.close()
+        self.sock.close()
+
+
+def flood(sock: socket.socket, line: bytes) -> None:
+    """Send until the buffers of both sides are full, or the Manager has given the peer up."""
+    sock.settimeout(1)
+    with suppress(TimeoutError, ConnectionError):
+        while True:
+            sock.sendall(line)
+
+
+@contextmanager
+def process(*flags: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a Manager without TLS; gives the process and the port."""
+    command = [sys.executable, "-m", "msl_network", "start", "-H", "127.0.0.1", "-p", "0", "--disable-tls", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as manager:
+        assert manager.stderr is not None
+        try:
+            lines = []
+            for line in manager.stderr:
+                lines.append(line)
+                found = re.search(r"Network Manager running on \S+:(\d+) \(TLS DISABLED\)", line)
+                if found:
+                    break
+            else:
+                raise AssertionError("".join(lines))
+            yield manager, int(found[1])
+        finally:
+            manager.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_process(number: signal.Signals) -> None:
+    """SIGTERM and SIGINT end the Manager with status 0 in less than 5 s, whatever its peers do.
+
+    One has not finished the handshake, one idles, one never reads what its own requests brought.
+    """
+    with process("--without", "login", "--without", "hostname") as (manager, port), ExitStack() as stack:
+        peers = [stack.enter_context(closing(Talker(port))) for _ in range(4)]
+        peers[1].join()
+        peers[2].join("service", "Echo")
+        peers[3].join()
+        request = {"service": "Manager", "attribute": "identity", "args": [], "kwargs": {}, "uid": "x" * 30000}
+        line = (json.dumps(request) + "\r\n").encode()
+        flood(peers[3].sock, line)
+        start = time.monotonic()
+        manager.send_signal(number)
+        _, errors = manager.communicate(timeout=20)
+        assert manager.returncode == 0
+        assert time.monotonic() - start < 5
+        assert f"stopping, because of {number.name}" in errors
+        assert "Traceback" not in errors
+        assert errors.rstrip().endswith("Network Manager stopped")
+
+
+def test_log_of_a_process_is_private(home: Path) -> None:
+    """Also with a generous umask, log and folder are their owner's alone."""
+    before = os.umask(0)
+    try:
+        with process() as (manager, _):
+            manager.terminate()
+            manager.communicate(timeout=20)
+    finally:
+        os.umask(before)
+    (path,) = (home / "logs").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_refused_peer_cannot_forge_the_log(log: Path) -> None:
+    """The text of a refusal, in which a peer may have a word, is one line of the log."""
+    logging.getLogger("msl_network").info("%s", AuthenticationError("'\n\x1b]0;x' is not known"))
+    assert log.read_text().splitlines()[-1].endswith(r"'\n\x1b]0;x' is not known")
