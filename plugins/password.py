@@ -1,0 +1,43 @@
+"""Authentication: one password that everybody knows who may come in.
+
+    [manager]
+    auth = ["password"]
+
+    [plugins.password]
+    password = { file = "password.txt" }        # or { env = "NAME" }, or "the text itself"
+
+Rule of this file: the password is compared in constant time and never shown. It must not know users.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+from msl_network import AuthenticationError, Handshake, Secret, hookimpl
+
+__all__ = ["Password"]
+
+
+@dataclass(eq=False)
+class Password:
+    """Asks each peer for the Manager's password.
+
+    Args:
+        password: The password, at least one character.
+    """
+
+    password: Secret
+
+    def __post_init__(self) -> None:
+        if not self.password.value:
+            raise ValueError("password: it is empty; give one, or take 'password' out of auth")
+
+    @hookimpl
+    async def authenticate(self, handshake: Handshake) -> None:
+        """Refuse a peer that does not know the password."""
+        answer = await handshake.ask("password", handshake.network_name)
+        # an answer that is no text is as wrong as any; surrogates keep each answer encodable
+        given = answer.encode(errors="surrogatepass") if isinstance(answer, str) else b""
+        if not hmac.compare_digest(given, self.password.value.encode(errors="surrogatepass")):
+            raise AuthenticationError("Wrong Manager password")
