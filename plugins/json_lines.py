@@ -1,0 +1,337 @@
+"""Message encoding: one JSON object in UTF-8 per line, as MSL-Network 1.0 speaks it.
+
+Rule of this file: a line that is as it should be is read once, by msgspec, with its payload left as bytes;
+any other takes the slow way, which finds out what is wrong and says so. What JSON allows but a reader of 1.0
+would die of goes no further. It must not know who is connected.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final, Literal
+
+import msgspec
+
+from msl_network import (
+    DISCONNECT,
+    EMPTY_ARGS,
+    EMPTY_KWARGS,
+    Answer,
+    Failure,
+    MessageError,
+    Notification,
+    Prompt,
+    Reply,
+    Request,
+    Result,
+    check_uid,
+    hookimpl,
+    parse_request,
+)
+
+__all__ = ["JsonLines", "JsonLinesCodec"]
+
+MAX_DIGITS: Final = 4300
+"""The digits of the longest integer that Python reads (`sys.int_info.default_max_str_digits`)."""
+
+MAX_DEPTH: Final = 500
+"""How deep JSON may be nested: half of what Python reads by default, for the reader is deep in calls, too."""
+
+_HARMLESS: Final = 2 * MAX_DEPTH
+"""No line up to this length, in bytes, can be nested too deeply or hold an integer that is too long."""
+
+_STEP: Final = 31  # a prime, so that the columns of a table of numbers do not fall in step with it
+_DIGITS_TO_0: Final = bytes(0x30 if 0x30 <= code <= 0x39 else 0x20 for code in range(256))
+_SAMPLED_DIGITS: Final = b"0" * (MAX_DIGITS // _STEP)
+"""What at least is left of an integer that is too long, when one character in `_STEP` is looked at."""
+
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_STRINGS: Final = re.compile(_STRING, re.DOTALL)
+_NUMBERS: Final = re.compile(_STRING + rb"|-?([0-9]{%d,})(?![0-9.eE])|[-+.0-9eE]+" % (MAX_DIGITS + 1), re.DOTALL)
+_NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
+_BRACKETS_TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+
+
+class _Forwarded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A request as a Service reads it: all keys of 1.0, nothing else."""
+
+    args: msgspec.Raw
+    attribute: str
+    error: Literal[False] = False
+    kwargs: msgspec.Raw
+    requester: str
+    service: str
+    uid: Any
+
+
+class JsonLinesCodec:
+    """Reads and writes JSON lines. It keeps no state: one serves all connections."""
+
+    name = "json_lines"
+
+    def __init__(self) -> None:
+        self._request = msgspec.json.Decoder(Request).decode
+        self._reply = msgspec.json.Decoder(Reply).decode
+        self._notification = msgspec.json.Decoder(Notification).decode
+        self._encode = msgspec.json.Encoder().encode
+
+    def decode_request(self, line: bytes) -> Request | Answer:
+        """Read what a connected Client sent."""
+        try:
+            request = self._request(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._slow_request(line)
+        # msgspec does not look into texts of a payload, and a Service of 1.0 dies of bytes that are no UTF-8
+        if not line.isascii():
+            _text(line, request.uid)
+        if len(line) > _HARMLESS:
+            _check_size(line, request.uid)
+        if request.args is not EMPTY_ARGS and memoryview(request.args)[0] != ord("["):
+            raise MessageError("'args' must be a JSON array", uid=request.uid, wire_name="TypeError")
+        if request.kwargs is not EMPTY_KWARGS and memoryview(request.kwargs)[0] != ord("{"):
+            raise MessageError("'kwargs' must be a JSON object", uid=request.uid, wire_name="TypeError")
+        check_uid(request.uid)
+        return request
+
+    def decode_reply(self, line: bytes) -> Reply | Request:
+        """Read what a connected Service sent."""
+        try:
+            reply = self._reply(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._slow_reply(line)
+        if not line.isascii():
+            _text(line, reply.uid)
+        if len(line) > _HARMLESS:
+            _check_size(line, reply.uid)
+        return reply
+
+    def decode_notification(self, line: bytes) -> Notification:
+        """Read a notification."""
+        try:
+            return self._notification(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value = _loads(_text(line, ""))
+        result = value.get("result")
+        args, kwargs = result if isinstance(result, list) and len(result) == 2 else (None, None)
+        if not isinstance(args, list) or not isinstance(kwargs, dict):
+            raise MessageError("the result of a notification must be [[arguments], {keyword arguments}]")
+        return Notification(
+            result=([_raw(item) for item in args], {key: _raw(item) for key, item in kwargs.items()}),
+            service=_string(value, "service", ""),
+        )
+
+    def decode_answer(self, line: bytes) -> Answer | None:
+        """Read the answer to a prompt."""
+        text = _text(line, "").rstrip()
+        if len(line) > _HARMLESS:
+            _check_size(line, "")
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return None if text.lstrip().startswith("{") else Answer(text)
+        if not isinstance(value, dict):
+            return Answer(text)  # somebody typed 123
+        if "result" not in value or value.get("service"):
+            return None
+        return Answer(value["result"])
+
+    def decode_values(self, request: Request) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a request."""
+        try:
+            return json.loads(bytes(request.args).decode()), json.loads(bytes(request.kwargs).decode())
+        except (ValueError, RecursionError) as error:
+            raise MessageError(f"the arguments cannot be read: {error}", uid=request.uid) from None
+
+    def encode_request(self, request: Request, requester: str) -> bytes:
+        """Write a request to a Service."""
+        forwarded = _Forwarded(
+            args=request.args,
+            attribute=request.attribute,
+            kwargs=request.kwargs,
+            requester=requester,
+            service=request.service,
+            uid=request.uid,
+        )
+        try:
+            return self._encode(forwarded) + b"\r\n"
+        except UnicodeEncodeError:  # a lone surrogate in the attribute or the uid
+            raise MessageError("the request has characters that cannot be encoded in UTF-8", uid=request.uid) from None
+
+    def encode(self, message: Prompt | Result | Failure) -> bytes:
+        """Write a message of the Manager's own, byte for byte as 1.0 would."""
+        fields: dict[str, Any]
+        if isinstance(message, Prompt):
+            fields = {
+                "args": message.args,
+                "attribute": message.attribute,
+                "error": False,
+                "kwargs": {},
+                "requester": message.requester,
+                "uid": "",
+            }
+        elif isinstance(message, Result):
+            fields = {
+                "error": False,
+                "requester": message.requester,
+                "result": message.result,
+                "uid": message.uid,
+            }
+        else:
+            fields = {
+                "error": True,
+                "message": message.message,
+                "requester": message.requester,
+                "result": None,
+                "traceback": [],
+                "uid": message.uid,
+            }
+        return json.dumps(fields).encode() + b"\r\n"
+
+    def _slow_request(self, line: bytes) -> Request | Answer:
+        text = _text(line, "")
+        if not text.lstrip().startswith(("{", "[")):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                return parse_request(text)
+            raise _no_object(value)
+        value = _loads(text)
+        _check_size(line, _uid(value))
+        if "result" in value:
+            return Answer(value["result"])
+        return _request(value)
+
+    def _slow_reply(self, line: bytes) -> Reply | Request:
+        text = _text(line, "")
+        if not text.lstrip().startswith("{"):
+            return parse_request(text)
+        value = _loads(text)
+        _check_size(line, _uid(value))
+        if "result" not in value:
+            return _request(value)
+        return Reply(
+            result=EMPTY_ARGS,  # only read to route; the line itself is forwarded
+            requester=_string(value, "requester", ""),
+            service=_string(value, "service", ""),
+            uid=value.get("uid", ""),
+        )
+
+
+def _check_size(line: bytes, uid: object) -> None:
+    """Refuse what Python's own reader would: integers that are too long, and JSON that is nested too deeply.
+
+    It costs nearly nothing unless there are such integers, or many brackets.
+    """
+    if _SAMPLED_DIGITS in line[::_STEP].translate(_DIGITS_TO_0) and _has_long_integer(line):
+        raise MessageError(f"an integer has more than {MAX_DIGITS} digits", uid=uid)
+    if (_has_many(line, b"[") or _has_many(line, b"{")) and _depth(line) > MAX_DEPTH:
+        raise MessageError(
+            f"the JSON is nested too deeply, the limit is {MAX_DEPTH}", uid=uid, wire_name="RecursionError"
+        )
+
+
+def _has_many(line: bytes, bracket: bytes) -> bool:
+    """Whether there are so many of a bracket that, with as many of the other, the limit may be passed."""
+    place = -1
+    for _ in range(MAX_DEPTH // 2):  # bytes.count would look at each byte, bytes.find leaps
+        place = line.find(bracket, place + 1)
+        if place < 0:
+            return False
+    return True
+
+
+def _has_long_integer(line: bytes) -> bool:
+    return any(match[1] for match in _NUMBERS.finditer(line))
+
+
+def _depth(line: bytes) -> int:
+    """Return how deep JSON is nested; it must be valid."""
+    brackets = _STRINGS.sub(b"", line).translate(_BRACKETS_TO_SQUARE, _NO_BRACKETS)
+    depth = 0
+    while depth < 8 and brackets:  # each turn takes the innermost pairs away: an array of numbers has 1 to 4
+        brackets = brackets.replace(b"[]", b"")
+        depth += 1
+    # the codes of the two are 0x5b and 0x5d
+    return depth + max(accumulate(0x5C - code for code in brackets), default=0)
+
+
+def _text(line: bytes, uid: object) -> str:
+    """Decode a line; some writers of Windows put a mark before the first one."""
+    try:
+        return line.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise MessageError(f"the line is not UTF-8: {error.reason} at byte {error.start}", uid=uid) from None
+
+
+def _loads(text: str) -> dict[str, Any]:
+    """Read JSON with all that Python's own reader allows, as 1.0 does: NaN, Infinity, lone surrogates."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise MessageError("the JSON is nested too deeply", wire_name="RecursionError") from None
+    except ValueError as error:
+        raise MessageError(f"the line is not valid JSON: {error}", wire_name="JSONDecodeError") from None
+    if not isinstance(value, dict):
+        raise _no_object(value)
+    return value
+
+
+def _no_object(value: object) -> MessageError:
+    return MessageError(f"a message must be a JSON object, found {type(value).__name__}", wire_name="TypeError")
+
+
+def _uid(value: dict[str, Any]) -> object:
+    """Return the uid of a message as far as it can be sent back."""
+    uid = value.get("uid", "")
+    if isinstance(uid, float):
+        return uid if math.isfinite(uid) else ""
+    return uid if isinstance(uid, (str, int)) or uid is None else ""
+
+
+def _request(value: dict[str, Any]) -> Request:
+    uid = check_uid(value.get("uid", ""))
+    attribute = _string(value, "attribute", None)
+    args = value.get("args", [])
+    kwargs = value.get("kwargs", {})
+    if not isinstance(args, list):
+        raise MessageError("'args' must be a JSON array", uid=uid, wire_name="TypeError")
+    if not isinstance(kwargs, dict):
+        raise MessageError("'kwargs' must be a JSON object", uid=uid, wire_name="TypeError")
+    # only a good-bye says nothing of a Service
+    service = _string(value, "service", "" if attribute == DISCONNECT else None)
+    return Request(service=service, attribute=attribute, args=_raw(args), kwargs=_raw(kwargs), uid=uid)
+
+
+def _string(value: dict[str, Any], key: str, default: str | None) -> str:
+    uid = _uid(value)
+    if key not in value and default is not None:
+        return default
+    if key not in value:
+        raise MessageError(f"the message has no {key!r}", uid=uid, wire_name="KeyError")
+    found = value[key]
+    if not isinstance(found, str):
+        raise MessageError(
+            f"{key!r} must be a JSON string, found {type(found).__name__}", uid=uid, wire_name="TypeError"
+        )
+    return found
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+@dataclass(eq=False)
+class JsonLines:
+    """The plugin: hands the codec over."""
+
+    def __post_init__(self) -> None:
+        self._codec = JsonLinesCodec()
+
+    @hookimpl
+    def make_codec(self, name: str) -> JsonLinesCodec | None:
+        """Return the codec, the same for each connection."""
+        return self._codec if name == self._codec.name else None
