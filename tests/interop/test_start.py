@@ -1,0 +1,86 @@
+"""The Manager's process: flags of 1.0, without TLS, and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .lab import PeerError, eventually
+
+if TYPE_CHECKING:
+    from .lab import Client, Lab
+
+
+def calls(client: Client) -> bool:
+    """Whether the Client can link and call."""
+    answer: bool = client.run("cxn.link('Echo').echo('hello', x=1) == [['hello'], {'x': 1}]")
+    return answer
+
+
+def test_flags_only(lab: Lab) -> None:
+    """``start --auth-password abc 123`` needs no file; the words of the password are joined by spaces."""
+    lab.keywords["password_manager"] = "abc 123"
+    lab.start_with("--auth-password", "abc", "123", "--log-level", "DEBUG")
+    lab.instruments("Echo")
+    assert calls(lab.client())
+
+
+def test_short_flags(lab: Lab) -> None:
+    """The short flags of 1.0 are understood, files for the log and the records are made where they say."""
+    log, database = lab.folder / "here.log", lab.folder / "records" / "here.sqlite3"
+    lab.keywords["password_manager"] = "abc"
+    lab.start_with("-H", "127.0.0.1", "-P", "abc", "-l", str(log), "-d", str(database), "-G", "debug")
+    lab.instruments("Echo")
+    assert calls(lab.client())
+    assert log.is_file()
+    assert database.is_file()
+
+
+@pytest.mark.parametrize("how", ["flag", "file"])
+def test_without_tls(lab: Lab, how: str) -> None:
+    """Peers talk to a Manager without TLS when they are told to."""
+    if how == "flag":
+        lab.keywords["disable_tls"] = True
+        lab.start_with("--disable-tls")
+    else:
+        lab.start(tls=False)
+    lab.instruments("Echo")
+    assert calls(lab.client())
+
+
+def test_tls_expected(lab: Lab) -> None:
+    """A Client that expects TLS where there is none is told what to try; the Manager goes on serving."""
+    lab.start(tls=False)
+    with pytest.raises(PeerError, match=r"(?s)ConnectionError: .*Try setting disable_tls=True"):
+        lab.client(disable_tls=False)
+    lab.instruments("Echo")
+    assert calls(lab.client())
+
+
+@pytest.mark.ours
+def test_sigterm(lab: Lab) -> None:
+    """SIGTERM ends the Manager with exit status 0, and every peer sees the end of its connection."""
+    manager = lab.start()
+    service = lab.instruments("Echo")
+    client = lab.client()
+    assert calls(client)
+    manager.terminate()
+    assert manager.wait() == 0
+    assert service.wait() == 0
+    eventually(lambda: not client.run("cxn.is_connected()"))
+
+
+def test_restart_on_the_same_port(lab: Lab) -> None:
+    """A Manager may be started again at once on its port, with its certificate, after it was killed."""
+    manager = lab.start()
+    lab.instruments("Echo")
+    client = lab.client()
+    assert calls(client)
+    manager.kill()
+    manager.wait()
+    eventually(lambda: not client.run("cxn.is_connected()"))
+    lab.start()
+    lab.instruments("Echo")
+    client.run("cxn = connect(**kwargs)")  # trusts the certificate that it has stored
+    assert calls(client)
