@@ -34,7 +34,7 @@ from .messages import (
     check_uid,
 )
 from .peer import Peer
-from .settings import Duration, Secret, Size
+from .settings import Duration, File, Secret, Size
 from .store import Collection, Hostnames, Record, Records, Store, User, Users
 from .terminal import parse_request
 
@@ -53,6 +53,7 @@ __all__ = [
     "ConfigError",
     "Duration",
     "Failure",
+    "File",
     "Handshake",
     "Hostnames",
     "Identity",

@@ -15,7 +15,6 @@ import inspect
 import os
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from . import cli_files
@@ -279,8 +278,6 @@ def _start(args: argparse.Namespace, context: Context) -> int:
         port=given.pop("port", None),
         log_level=given.pop("log_level", None),
     )
-    if "log_file" in given:  # what a person types starts from where the person is, not from the TOML file
-        given["log_file"] = str(Path(given["log_file"]).expanduser().absolute())
     run_forever(config=config, **filter_run_forever_kwargs(**given))
     return 0
 

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from .errors import ConfigError
-from .settings import Duration, Secret, Size, build, convert, first_line, nearest, settings
+from .settings import Duration, File, Secret, Size, build, convert, first_line, nearest, settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,8 +65,8 @@ class TLSSettings:
     """
 
     enabled: bool = True
-    cert_file: str | None = None
-    key_file: str | None = None
+    cert_file: File | None = None
+    key_file: File | None = None
     key_file_password: Secret | None = None
 
 
@@ -112,7 +112,7 @@ class Config:
         auth: The names of the authentication plugins, in the order in which they are asked; all must agree.
         allow_anonymous: Whether peers of other computers are let in although `auth` is empty.
         store: The name of the persistence plugin.
-        database: Where that plugin finds its data, in words that it understands; where it wants if None.
+        database: Where that plugin finds its data, if a person said so when starting it; no setting of the file.
         encoding: The name of the message encoding.
         plugins: The names of further plugins to enable.
         without: The names of default plugins not to enable.
@@ -130,13 +130,13 @@ class Config:
     auth: tuple[str, ...] = ()
     allow_anonymous: bool = False
     store: str = "sqlite"
-    database: str | None = None
+    database: str | None = field(default=None, metadata=_HIDDEN)
     encoding: str = "json_lines"
     plugins: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     transport: Literal["auto", "protocol", "streams"] = "auto"
     log_level: str | int = "INFO"
-    log_file: str | None = None
+    log_file: File | None = None
     tls: TLSSettings = field(default_factory=TLSSettings)
     limits: Limits = field(default_factory=Limits)
     # not shown: they hold what is secret to a plugin
@@ -161,10 +161,6 @@ class Config:
     def folder(self) -> Path | None:
         """The folder of the TOML file, which relative paths in it start from; None without a file."""
         return Path(self.source).parent if self.source else None
-
-    def path(self, name: str | None) -> Path | None:
-        """Return the path that a setting names, relative to the TOML file; None for None."""
-        return None if name is None else (self.folder or Path()) / Path(name).expanduser()
 
     def enabled_plugins(self) -> tuple[str, ...]:
         """Return the names of all plugins to enable, in the order in which they are called."""
@@ -247,6 +243,7 @@ class Config:
         cert_file: str | None = None,
         key_file: str | None = None,
         key_file_password: str | None = None,
+        database: str | os.PathLike[str] | None = None,
         **others: Any,
     ) -> Config:
         """Return these settings with the keywords of 1.0's ``run_forever`` laid over them.
@@ -259,6 +256,7 @@ class Config:
             cert_file: The certificate.
             key_file: Its private key.
             key_file_password: What the key is encrypted with, or a file whose first line is that.
+            database: Where the store finds its data.
             others: Settings of [manager]; None leaves one as it is.
 
         Returns:
@@ -273,16 +271,17 @@ class Config:
             "auth_login": auth_login,
         }
         given = {key: _plain(value) for key, value in others.items() if value is not None}
-        changes = convert(Config, given)
-        if "log_file" in changes:  # said on a command line, it starts from where that is
-            changes["log_file"] = str(Path(changes["log_file"]).absolute())
+        here = Path()  # where a path starts that a person types, wherever the TOML file is
+        changes = convert(Config, given, base=here)
+        if database is not None:
+            changes["database"] = os.fspath(database)
         if any(chosen.values()):
             changes["auth"] = tuple(_AUTHENTICATION_KEYWORDS[key] for key, given in chosen.items() if given)
         if auth_password is not None:
             section = {**self.sections.get("password", {}), "password": secret_words([auth_password])}
             changes["sections"] = MappingProxyType({**self.sections, "password": section})
-        tls: dict[str, Any] = {"cert_file": cert_file, "key_file": key_file}
-        tls = {key: str(Path(value).absolute()) for key, value in tls.items() if value is not None}
+        files = {"cert_file": cert_file, "key_file": key_file}
+        tls = convert(TLSSettings, {key: _plain(file) for key, file in files.items() if file is not None}, base=here)
         if disable_tls:
             tls["enabled"] = False
         if key_file_password is not None:

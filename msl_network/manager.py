@@ -15,6 +15,7 @@ import math
 import platform
 import socket
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -239,12 +240,18 @@ class Manager:
             accepted: The connection.
             context: The TLS settings, or None for plain TCP.
         """
-        peer = self._new_peer(accepted)
+        try:
+            peer = self._new_peer(accepted)
+        except StartError as error:  # a codec that cannot be made; nobody is served without
+            logger.error("%s: the connection of %s is closed: %s", self, accepted.remote[0], error)  # noqa: TRY400
+            await accepted.discard()
+            return
         limits = self.config.limits
         logger.info("new connection request from %s", peer.address)
         self.hooks.peer_connecting(peer)
         self._peers.add(peer)
         reason = ""
+        joined = False
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + limits.handshake_timeout) as scope:
                 async with accepted.open(
@@ -262,6 +269,7 @@ class Manager:
                         peer.refuse(error, self.network_name)
                         flush(self._touched)
                     finally:
+                        joined = peer.member is not None
                         self.remove_peer(peer)
             if scope.cancelled_caught and not self._stop.is_set():
                 reason = f"rejected: the handshake was not complete within {limits.handshake_timeout:g} s"
@@ -274,7 +282,7 @@ class Manager:
         finally:
             self._peers.discard(peer)
             peer.lost()
-            if reason:
+            if reason and not joined:
                 logger.info("%s %s", peer.address, reason)
                 self.hooks.peer_refused(peer, reason)
 
@@ -504,8 +512,8 @@ class Manager:
             return None
         password = tls.key_file_password.value if tls.key_file_password else None
         cert_file, key_file = ensure_certificate(
-            cert_file=self.config.path(tls.cert_file),
-            key_file=self.config.path(tls.key_file),
+            cert_file=Path(tls.cert_file) if tls.cert_file else None,
+            key_file=Path(tls.key_file) if tls.key_file else None,
             key_file_password=password,
             host=self.config.host,
         )

@@ -94,6 +94,7 @@ class Router:
             client = self._registry.reply(member, reply.requester, _hashable(reply.uid))  # type: ignore[union-attr]
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
+            self._fail_call(member, error)
             return
         if client is None:
             self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for")  # type: ignore[union-attr]
@@ -164,6 +165,15 @@ class Router:
                     logger.warning("%s does not keep up, notifications to it are dropped", target.network_name)
             else:
                 target.enqueue(line, end)
+
+    def _fail_call(self, service: ServiceMember[Peer], error: MessageError) -> None:
+        """Tell the Client whose reply cannot be read, if its uid can be and says who that is."""
+        uid = _hashable(error.uid)
+        clients = [client for client, uids in service.calls.items() if uid in uids]
+        if uid != "" and len(clients) == 1:
+            self._registry.withdraw(clients[0], service, uid)
+            problem = RequestError(f"the reply of the {service.name!r} service cannot be read: {error}")
+            clients[0].peer.fail(problem, uid, clients[0].name)
 
     def _check(self, peer: Peer, request: Request) -> None:
         key = (request.service, request.attribute)

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -72,7 +73,7 @@ def set_up_logging(config: Config) -> list[logging.Handler]:
     Raises:
         StartError: If the file cannot be written.
     """
-    path = config.path(config.log_file)
+    path = Path(config.log_file) if config.log_file else None
     if path is None:
         path = paths.new_log_file(datetime.now())  # noqa: DTZ005 - the name is for people of this place
         paths.make_private_folder(path.parent)

@@ -3,6 +3,7 @@
     Size      "64 MiB", "1 MB", or a number of bytes
     Duration  "10 s", "500 ms", "1 min", or a number of seconds
     Secret    "text", { file = "path" } (its first line) or { env = "NAME" }; never shown
+    File      a path, from the folder of the TOML file if it is relative
 
 Rule of this file: the fields of the dataclass are the section; what is not a field is an error, and so
 is a field with ``metadata={"setting": False}``. It must not know which sections exist.
@@ -27,9 +28,22 @@ import msgspec
 
 from .errors import ConfigError
 
-__all__ = ["Duration", "Secret", "Size", "Unit", "build", "convert", "first_line", "nearest", "settings"]
+__all__ = [
+    "Duration",
+    "File",
+    "RelativePath",
+    "Secret",
+    "Size",
+    "Unit",
+    "build",
+    "convert",
+    "first_line",
+    "nearest",
+    "settings",
+]
 
 T = TypeVar("T")
+M = TypeVar("M")
 
 _UNIONS: Final = (typing.Union, types.UnionType)
 
@@ -87,6 +101,15 @@ Size = Annotated[int, _SIZE]
 
 Duration = Annotated[float, _DURATION]
 """A number of seconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RelativePath:
+    """Marks a setting that is the path of a file, relative to the folder of the TOML file."""
+
+
+File = Annotated[str, RelativePath()]
+"""The path of a file; absolute if it came from a TOML file."""
 
 
 class Secret:
@@ -221,25 +244,35 @@ def _hints(factory: type[Any], section: str, source: str) -> dict[str, Any]:
 
 
 def _convert(value: object, hint: Any, base: Path | None) -> Any:
-    unit = _unit(hint)
+    unit = _mark(hint, Unit)
     if unit is not None:
         return unit.parse(value)
     is_union = typing.get_origin(hint) in _UNIONS
     accepts_text = bool({str, Secret} & set(typing.get_args(hint) if is_union else [hint]))
     if isinstance(value, Mapping) and accepts_text and set(value) <= {"file", "env"}:
         value = _indirect(value, base)
+    if isinstance(value, str) and value and base is not None and _mark(hint, RelativePath) is not None:
+        value = _from_folder(value, base)
     try:
         return msgspec.convert(value, hint, dec_hook=_custom)
     except msgspec.ValidationError as error:
         raise ValueError(_friendly(str(error), value, hint)) from None
 
 
-def _unit(hint: Any) -> Unit | None:
+def _mark(hint: Any, kind: type[M]) -> M | None:
+    """Return the mark of that kind on a type, or on a type of a union."""
     for part in (hint, *typing.get_args(hint)):
         for extra in getattr(part, "__metadata__", ()):
-            if isinstance(extra, Unit):
+            if isinstance(extra, kind):
                 return extra
     return None
+
+
+def _from_folder(path: str, base: Path) -> str:
+    try:
+        return str(base.absolute() / Path(path).expanduser())
+    except RuntimeError:  # "~nobody": then it is the name of a file
+        return str(base.absolute() / path)
 
 
 def _float(number: float) -> float:

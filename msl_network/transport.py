@@ -96,6 +96,9 @@ class Accepted(Protocol):
             OSError: If the peer leaves, or the TLS handshake fails (``ssl.SSLError`` is one).
         """
 
+    async def discard(self) -> None:
+        """Close the connection without opening it."""
+
 
 class Listener(Protocol):
     """Accepts connections on one address."""
@@ -273,6 +276,9 @@ class _AcceptedSocket:
                 await protocol.closed.wait()
             transport.abort()
 
+    async def discard(self) -> None:
+        self._socket.close()
+
 
 class _Protocol(asyncio.Protocol):
     """Feeds each received chunk in the callback that brings it."""
@@ -360,6 +366,9 @@ class _AcceptedStream:
                 with anyio.CancelScope(shield=True):
                     await anyio.aclose_forcefully(stream)
                 transport.abort()
+
+    async def discard(self) -> None:
+        await anyio.aclose_forcefully(self._stream)
 
 
 class _StreamTransport:

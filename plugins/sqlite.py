@@ -32,6 +32,7 @@ from msl_network import paths
 from msl_network.commands import Command
 from msl_network.errors import ArgumentError, StartError, StoreError
 from msl_network.hookspecs import hookimpl
+from msl_network.settings import File  # noqa: TC001 - the settings are read from it
 from msl_network.store import Record, User
 
 if TYPE_CHECKING:
@@ -115,10 +116,11 @@ class Sqlite:
     """The store in one file.
 
     Args:
-        path: The file; if empty, ``manager.sqlite3`` in the Manager's folder. ``:memory:`` keeps nothing.
+        path: The file, from the folder of the TOML file; if empty, ``manager.sqlite3`` in the Manager's folder.
+            ``:memory:`` keeps nothing.
     """
 
-    path: str = ""
+    path: File = ""
 
     def __post_init__(self) -> None:
         self._store: _Store | None = None
@@ -183,7 +185,7 @@ class Sqlite:
 
     def _locate(self, location: str | None) -> Path | None:
         chosen = location or self.path
-        if chosen == IN_MEMORY:
+        if Path(chosen).name == IN_MEMORY:
             return None
         path = Path(chosen) if chosen else paths.database()
         with contextlib.suppress(RuntimeError):  # "~nobody": then it is the name of a file

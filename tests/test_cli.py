@@ -168,7 +168,7 @@ def test_start_log_file_is_where_the_person_is(flag: str, started: list[Config],
     """A log file that is typed starts from the working folder, although the TOML file is somewhere else."""
     name = file("", "lab/lab.toml")
     config = start(started, flag, "my.log", "--config", name)
-    assert config.path(config.log_file) == tmp_path / "my.log"
+    assert config.log_file == str(tmp_path / "my.log")
 
 
 def test_start_flags_win_over_the_file(started: list[Config], file: Any) -> None:

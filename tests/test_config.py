@@ -50,7 +50,7 @@ def test_the_defaults() -> None:
     config = Config()
     assert (config.port, config.host, config.auth, config.tls.enabled) == (1875, None, (), True)
     assert config.enabled_plugins() == ("identity", "hostname", "login", "sqlite", "json_lines")
-    assert (config.folder, config.path(None), config.path("a")) == (None, None, Path("a"))
+    assert config.folder is None
     assert Config.from_dict({}) == config
 
 
@@ -64,7 +64,9 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         plugins = ["mylab"]
         without = ["identity", "login"]
         log_level = "debug"
+        log_file = "~/lab.log"
         [manager.tls]
+        cert_file = "certs/lab.crt"
         key_file_password = { file = "key.txt" }
         [manager.limits]
         max_message = "1 MiB"
@@ -74,16 +76,16 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """
     )
     (tmp_path / "key.txt").write_text("geheim")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("USERPROFILE", "/home/somebody")
     config = Config.load(str(file))
-    assert config.tls == TLSSettings(key_file_password=Secret("geheim"))
+    assert config.log_file == str(Path("/home/somebody/lab.log"))
+    assert config.tls == TLSSettings(cert_file=str(tmp_path / "certs" / "lab.crt"), key_file_password=Secret("geheim"))
     assert config.limits == Limits(max_message=2**20, handshake_timeout=5.0)
     assert config.sections == {"badge": {"code": "1234"}}
     assert config.enabled_plugins() == ("badge", "login", "hostname", "sqlite", "json_lines", "mylab")
     assert config.log_level_number() == logging.DEBUG
     assert (config.source, config.folder) == (str(file), tmp_path)
-    assert config.path("x/y") == tmp_path / "x" / "y"
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert config.path("~/x") == Path("/home/somebody/x")
 
 
 def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_the_keywords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         key_file_password=Secret("geheim"),
     )
     assert (config.host, config.port, config.database) == ("localhost", 7, "lab.sqlite3")
-    assert config.path(config.log_file) == tmp_path / "lab.log"
+    assert config.log_file == str(tmp_path / "lab.log")
     assert config.log_level_number() == logging.DEBUG
 
 

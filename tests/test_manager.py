@@ -20,6 +20,7 @@ from msl_network import (
     Identity,
     Manager,
     Peer,
+    PluginError,
     User,
     hookimpl,
 )
@@ -27,10 +28,10 @@ from msl_network import (
 from .wire_peer import WAYS, WirePeer, client, config, connected, service, until
 
 if TYPE_CHECKING:
-    from msl_network.transport import Receiver
-
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from msl_network.transport import Receiver
 
 pytestmark = pytest.mark.anyio
 
@@ -227,6 +228,23 @@ async def test_broken_authenticator(transport: str, caplog: pytest.LogCaptureFix
             pass
 
 
+async def test_broken_codec(transport: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A codec that cannot be made for a connection costs that connection, and no other."""
+    async with Manager(config(transport)) as manager, client(manager) as first:
+
+        def fail(name: str) -> None:
+            raise PluginError(name, "failed in 'make_codec'")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(manager.hooks, "make_codec", fail)
+            async with connected(manager) as second:
+                await second.eof()
+        await first.silence()
+        assert "failed in 'make_codec'" in caplog.text
+        async with client(manager, "Third"):
+            pass
+
+
 async def test_handshake_in_time(transport: str) -> None:
     """A handshake that is not complete in time ends, however slowly bytes come; a connected peer is left alone."""
     listening = Listening()
@@ -400,6 +418,21 @@ async def test_forged_replies(manager: Manager) -> None:
         await echo.send(**{**forged, "result": "right"})
         await echo.send(**{**forged, "result": "twice"})
         assert (await user.read())["result"] == "right"
+        await user.silence()
+
+
+async def test_unreadable_reply(manager: Manager) -> None:
+    """A reply that no Client could read ends its call with an error, as far as it can be told whose it is."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.call("Echo", "echo", uid="u")
+        name = (await echo.read())["requester"]
+        deep = "[" * 5000 + "]" * 5000
+        await echo.write(f'{{"result": {deep}, "requester": "{name}", "uid": "u"}}\n'.encode())
+        assert (await echo.read())["error"] is True
+        await echo.write(b'{"result": ' + b"1" * 5000 + b', "requester": "' + name.encode() + b'", "uid": "u"}\n')
+        reply = await user.read()
+        assert reply["uid"] == "u"
+        assert "the reply of the 'Echo' service cannot be read" in reply["message"]
         await user.silence()
 
 
@@ -710,6 +743,19 @@ async def test_prompt_in_time(transport: str) -> None:
         assert "not possible" in (await user.ask(b'{"result": "root"}'))["message"]
 
 
+async def test_leaving_during_the_prompt(transport: str) -> None:
+    """A Client that leaves while it is asked for credentials has left, and was never refused."""
+    guard, listening = Guard(), Listening()
+    settings = config(transport, without=["login"])
+    async with Manager(settings, plugins=[guard, listening]) as manager:
+        async with client(manager) as user:
+            await user.call("Manager", "port", uid="p")
+            await user.read()
+        await until(lambda: "left C" in listening.heard)
+        await until(lambda: not manager._peers)
+        assert listening.heard == ["connecting", "joined C", "left C"]
+
+
 async def test_commands(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     """Commands of plugins may wait and fail; others go on, and a failure's details are for the log alone."""
     async with administrated(transport) as (_, guard, user):
@@ -967,6 +1013,9 @@ class FarAway:
         self.sent += data
 
     def abort(self) -> None:
+        raise AssertionError
+
+    async def discard(self) -> None:
         raise AssertionError
 
 

@@ -249,3 +249,13 @@ async def test_reset(listener: Listener) -> None:
         await until(lambda: receiver.is_lost)
         transport.write(b"x" * 100)
         transport.write(b"x" * 100)
+
+
+@pytest.mark.anyio
+async def test_discard(listener: Listener) -> None:
+    """A connection that is discarded is closed."""
+    stream, accepted = await dial(listener, port_of(listener))
+    async with stream:
+        await accepted.discard()
+        with anyio.fail_after(DEADLINE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await stream.receive()

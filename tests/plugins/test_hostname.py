@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC221, D102 - the processes and files of a test are small; fakes speak by name
+# ruff: noqa: ASYNC221 - the processes and files of a test are small; fakes speak by name
 
 from __future__ import annotations
 
