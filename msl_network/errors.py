@@ -13,6 +13,7 @@ Everything that goes wrong for a reason the package knows is a :class:`NetworkEr
         * :class:`MessageError` - what was sent is not a message
             * :class:`LineTooLongError` - a line is longer than its limit
         * :class:`AuthenticationError` - the peer did not prove who it is
+        * :class:`HandshakeTimeoutError` - the peer took too long to be let in
         * :class:`IdentityError` - the peer's identity is not acceptable
         * :class:`NameTakenError` - a Service of that name is connected already
         * :class:`UnknownServiceError` - there is no Service of that name
@@ -38,6 +39,7 @@ __all__ = [
     "BusyError",
     "CertificateError",
     "ConfigError",
+    "HandshakeTimeoutError",
     "IdentityError",
     "LineTooLongError",
     "LinkError",
@@ -163,6 +165,20 @@ class LineTooLongError(MessageError):
 
 class AuthenticationError(RequestError):
     """Raised (by an authentication plugin) when a peer did not prove who it is."""
+
+
+class HandshakeTimeoutError(RequestError):
+    """Raised when a peer took too long to be let in.
+
+    Args:
+        seconds: How long it had, from the connection on.
+    """
+
+    wire_name = "TimeoutError"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the handshake was not complete within {seconds:g} s")
+        self.seconds = seconds
 
 
 class IdentityError(RequestError):

@@ -48,7 +48,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 async def authenticate(peer: Peer, handshake: Handshake) -> None:
     """Check who a peer is, before anything else is asked of it (*check*).
 
-    Only the plugins that ``auth`` names are asked, in that order; all must agree.
+    Only the plugins that ``auth`` names are asked, in that order, and then plugin objects that were handed to
+    the Manager by a program; all must agree.
 
     Args:
         peer: The connection; its address is known, its name is not. Set ``peer.username`` and

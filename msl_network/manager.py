@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import platform
 import socket
 from contextlib import AsyncExitStack
@@ -28,6 +27,7 @@ from .errors import (
     AuthenticationError,
     AuthorizationError,
     BusyError,
+    HandshakeTimeoutError,
     MessageError,
     RequestError,
     StartError,
@@ -153,6 +153,7 @@ class Manager:
                             accepting.start_soon(self._accept, listener, connections, context)
                         tls = f"TLS {'ENABLED' if context else 'DISABLED'}"
                         logger.info("Network Manager running on %s:%d (%s)", self.hostname, self.port, tls)
+                        self._say_who_may_come()
                         task_status.started(self)
                         await self._stop.wait()
                         accepting.cancel_scope.cancel()
@@ -250,29 +251,30 @@ class Manager:
         logger.info("new connection request from %s", peer.address)
         self.hooks.peer_connecting(peer)
         self._peers.add(peer)
+        deadline = anyio.current_time() + limits.handshake_timeout
+        identity: Identity | None = None
         reason = ""
         joined = False
         try:
-            with anyio.CancelScope(deadline=anyio.current_time() + limits.handshake_timeout) as scope:
-                async with accepted.open(
-                    peer, context, handshake=limits.handshake_timeout, closing=limits.shutdown_timeout
-                ) as transport:
-                    peer.attach(transport)
-                    try:
+            async with accepted.open(
+                peer, context, handshake=limits.handshake_timeout, closing=limits.shutdown_timeout
+            ) as transport:
+                peer.attach(transport)
+                try:
+                    with anyio.CancelScope(deadline=deadline):
                         identity = await self._shake_hands(peer)
-                        scope.deadline = math.inf
-                        await self.handler(peer, identity)
-                    except PeerLost as lost:
-                        reason = str(lost)
-                    except RequestError as error:
-                        reason = f"rejected: {error}"
-                        peer.refuse(error, self.network_name)
-                        flush(self._touched)
-                    finally:
-                        joined = peer.member is not None
-                        self.remove_peer(peer)
-            if scope.cancelled_caught and not self._stop.is_set():
-                reason = f"rejected: the handshake was not complete within {limits.handshake_timeout:g} s"
+                    if identity is None:
+                        raise HandshakeTimeoutError(limits.handshake_timeout)
+                    await self.handler(peer, identity)
+                except PeerLost as lost:
+                    reason = str(lost)
+                except RequestError as error:
+                    reason = f"rejected: {error}"
+                    peer.refuse(error, self.network_name)
+                    flush(self._touched)
+                finally:
+                    joined = peer.member is not None
+                    self.remove_peer(peer)
         except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
             # also a Client of 1.0 that only fetches the certificate, or one without TLS
             reason = f"connection closed prematurely ({error})" if str(error) else "connection closed prematurely"
@@ -318,7 +320,8 @@ class Manager:
             peer.network_name = f"{identity.name}[{peer.address}]"
             receive, event = self._router.from_service, Event.ACCEPT_SERVICE
         peer.connection.send(event)
-        logger.info("%s is connected as a %s", peer.network_name, identity.type)
+        user = f" (user {peer.username!r})" if peer.username else ""
+        logger.info("%s is connected as a %s%s", peer.network_name, identity.type, user)
         self.hooks.peer_joined(peer, identity)
         peer.welcome(receive, self.config.limits.max_message)
         while (work := await peer.next_work()) is not None:
@@ -468,6 +471,14 @@ class Manager:
         await peer.resolve_hostname()
         return identity
 
+    def _say_who_may_come(self) -> None:
+        if self.hooks.authenticators:
+            logger.info("letting in who passes: %s", ", ".join(self.hooks.authenticators))
+        elif self.config.allow_anonymous:
+            logger.warning("letting in everybody, without authentication (allow_anonymous)")
+        else:
+            logger.info("letting in peers of this computer only, because 'auth' is empty")
+
     def _client(self, peer: Peer) -> ClientMember[Peer]:
         if not isinstance(peer.member, ClientMember):
             raise AuthorizationError("only a connected Client may ask for that")
@@ -569,6 +580,7 @@ def run_forever(
     log_level: str | int = "INFO",
     log_file: str | None = None,
     config: Config | None = None,
+    plugins: Sequence[object] = (),
 ) -> None:
     """Run a Manager until it is stopped. This function blocks, writes a log file, and catches SIGINT and SIGTERM.
 
@@ -586,6 +598,7 @@ def run_forever(
         log_level: The logging level.
         log_file: Where to write the log; a new file in the log folder if None.
         config: Settings that the other arguments are laid over; one that has its default changes nothing.
+        plugins: Plugin objects to add to those that the settings name.
 
     Raises:
         StartError: If the Manager cannot start; the text says why in one line.
@@ -604,7 +617,7 @@ def run_forever(
         log_level=None if log_level == "INFO" else log_level,
         log_file=log_file,
     )
-    run(Manager(settings))
+    run(Manager(settings, plugins=plugins))
 
 
 def filter_run_forever_kwargs(**kwargs: Any) -> dict[str, Any]:

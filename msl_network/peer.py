@@ -119,6 +119,9 @@ class Peer:
     def __repr__(self) -> str:
         return f"<Peer {self.network_name}>"
 
+    def __str__(self) -> str:
+        return self.network_name
+
     # What the transport calls
 
     def attach(self, transport: Transport) -> None:

@@ -327,7 +327,11 @@ def _allowed(hint: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show what was found as it stands in TOML, if that is short."""
+    """Show what was found as it stands in TOML, if that is short, and no list or table that may hold secrets."""
+    if isinstance(value, (list, tuple)):
+        return "a list with something else in it"
+    if isinstance(value, Mapping):
+        return "a table"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (date, time)):

@@ -39,8 +39,9 @@ def ensure_certificate(
 
     * Neither given: the default ones, as they are, whoever made them.
     * Certificate given: with the key given, else with the key in the same file, else with the default key.
-    * Only a key given: the default certificate is made from it, in place of one that was there. If it
-      was made from this key already it stays, because clients have pinned it and would refuse another.
+    * Only a key given: the default certificate if it was made from this key, else one that is named after
+      the key and is made if need be. 1.0 wrote over the default one, which whoever had pinned it, and the
+      next start without a key, then refused.
 
     Args:
         cert_file: The certificate, or None.
@@ -60,9 +61,14 @@ def ensure_certificate(
     if cert_file is not None:
         return cert_file, key_file or _key_of(cert_file, default_key)
     if key_file is not None:
-        if not _is_current(default_cert, key_file, key_file_password):
-            generate_certificate(default_cert, key_file=key_file, key_file_password=key_file_password)
-        return default_cert, key_file
+        own_cert = default_cert.with_name(f"{key_file.stem}.crt")
+        for cert in dict.fromkeys((default_cert, own_cert)):
+            if _is_current(cert, key_file, key_file_password):
+                return cert, key_file
+        if own_cert == default_cert and _exists(default_cert):
+            own_cert = default_cert.with_name(f"{key_file.stem}-2.crt")
+        generate_certificate(own_cert, key_file=key_file, key_file_password=key_file_password)
+        return own_cert, key_file
 
     if host:
         named = default_cert.with_name(f"{host}.crt"), default_key.with_name(f"{host}.key")

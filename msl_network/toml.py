@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dump"]
 
+_HIDDEN: Final = Secret("")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -40,13 +41,19 @@ def dump(config: Config, plugins: Sequence[tuple[str, object]]) -> str:
         use = config.sections.get(name, {}).get("use")
         values = [("use", use)] if use else []
         if dataclasses.is_dataclass(plugin):
-            values += _fields(plugin)
+            section = config.sections.get(name, {})
+            values += [(key, _HIDDEN if _is_indirect(section.get(key)) else value) for key, value in _fields(plugin)]
         if values:
             parts.append(_section(f"plugins.{_key(name)}", values))
     # nobody knows which of their settings are secret
     idle = [name for name in config.sections if name not in dict(plugins)]
     parts += [f"# [plugins.{_key(name)}] is not enabled\n" for name in idle]
     return "\n".join(parts)
+
+
+def _is_indirect(value: object) -> bool:
+    """Whether a setting was kept out of the file, in another one or in the environment: then it is secret."""
+    return isinstance(value, Mapping) and bool(value) and set(value) <= {"file", "env"}
 
 
 def _fields(value: object) -> list[tuple[str, object]]:
@@ -80,6 +87,8 @@ def _value(value: object) -> str | None:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _value(dict(_fields(value)))
     if isinstance(value, (str, Path)):
         return _text(str(value))
     if isinstance(value, Mapping):

@@ -72,7 +72,7 @@ class Login:
         accounts = _Accounts(manager.store.users)
         if manager.is_authenticator(self) and not await accounts.list():
             add = "msl-network user insert NAME --password ..."
-            raise PluginError("login", f"there are no users yet; add one with: {add}")
+            raise PluginError("login", f"there are no users yet in {manager.store.location}; add one with: {add}")
         self._accounts = accounts
 
     @hookimpl
@@ -83,9 +83,12 @@ class Login:
         peer.is_admin = user.is_admin
 
     @hookimpl
-    async def authenticate_administrator(self, handshake: Handshake) -> bool:
+    async def authenticate_administrator(self, peer: Peer, handshake: Handshake) -> bool:
         """Tell whether the person at a connected Client is an administrator."""
-        return (await self._log_in(handshake)).is_admin
+        user = await self._log_in(handshake)
+        if user.is_admin:
+            logger.info("%s is an administrator from now on, as %r", peer.network_name, user.name)
+        return user.is_admin
 
     @hookimpl
     def commands(self) -> list[Command]:
@@ -443,6 +446,9 @@ async def _change_user(args: argparse.Namespace, context: Context) -> None:
         else:
             await accounts.delete(name)
     print(f"Updated {name}" if args.action == "update" else f"{name} has been {_past(args.action)}")
+    if args.action == "update" and not args.admin:
+        # as in 1.0 it takes the rights away, which nobody should overlook
+        print(f"note: {name} is not an administrator now; update with --admin to change that", file=sys.stderr)
 
 
 def _past(action: str) -> str:

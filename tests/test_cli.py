@@ -565,7 +565,8 @@ def test_port_in_use(mistake: Any) -> None:
 def test_login_without_users(mistake: Any) -> None:
     """A Manager that nobody could log in to does not start, and says how to add a user."""
     line = mistake(*LOCAL, "--disable-tls", "--auth-login")
-    assert line.startswith("plugin 'login': there are no users yet; add one with: msl-network user ")
+    assert line.startswith("plugin 'login': there are no users yet in ")
+    assert "; add one with: msl-network user insert NAME" in line
 
 
 @pytest.mark.parametrize("flag", ["-l", "--log-file"])

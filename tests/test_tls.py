@@ -262,14 +262,33 @@ def test_a_certificate_alone(home: Path, pair: Pair) -> None:
 
 
 def test_a_key_alone(home: Path, pair: Pair) -> None:
-    """The default certificate is made from it, in place of one of another key or of none."""
+    """A certificate is made from it and named after it; the default one, which Clients pinned, stays."""
     ensure()
     default = paths.cert_file()
-    for content in (default.read_bytes(), b"damaged"):
-        default.write_bytes(content)
-        assert ensure(None, pair[1]) == (default, pair[1])
-        assert load_certificate(default).public_key() == load_key(pair[1]).public_key()
-        server_context(default, pair[1])
+    pinned = default.read_bytes()
+    own = default.with_name("k.crt")
+    for content in (b"", b"damaged", pinned):
+        own.write_bytes(content)
+        assert ensure(None, pair[1]) == (own, pair[1])
+        assert load_certificate(own).public_key() == load_key(pair[1]).public_key()
+        server_context(own, pair[1])
+    assert default.read_bytes() == pinned
+    server_context(*ensure())
+
+
+def test_a_key_alone_with_the_name_of_the_default_one(home: Path, pair: Pair) -> None:
+    """Also a key that is called as the default one leaves the default certificate alone."""
+    ensure()
+    pinned = paths.cert_file().read_bytes()
+    key = pair[1].rename(pair[1].with_name("localhost.key"))
+    assert ensure(None, key) == (paths.cert_file().with_name("localhost-2.crt"), key)
+    assert paths.cert_file().read_bytes() == pinned
+
+
+def test_the_default_key_alone(home: Path) -> None:
+    """The default key has the default certificate."""
+    cert, key = ensure()
+    assert ensure(None, key) == (cert, key)
 
 
 def test_a_key_alone_at_the_next_start(home: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

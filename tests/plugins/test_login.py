@@ -99,6 +99,7 @@ class FakeStore:
     """A store that has users only."""
 
     users: MemoryUsers
+    location = "the memory"
 
 
 def legacy_user(name: str = "old", password: str = "secret", **changes: Any) -> User:
@@ -219,15 +220,17 @@ async def test_before_the_start() -> None:
 async def test_administrator(weak: None) -> None:
     """A connected Client is an administrator if the user is one; who answers wrongly hears so."""
     plugin, _ = await start(modern_user("ada", is_admin=True), modern_user("bob"))
-    assert await plugin.authenticate_administrator(FakeHandshake("ada", "secret")) is True
-    assert await plugin.authenticate_administrator(FakeHandshake("bob", "secret")) is False
+    assert await plugin.authenticate_administrator(FakePeer(), FakeHandshake("ada", "secret")) is True
+    assert await plugin.authenticate_administrator(FakePeer(), FakeHandshake("bob", "secret")) is False
     with pytest.raises(AuthenticationError, match=REFUSED):
-        await plugin.authenticate_administrator(FakeHandshake("ada", "wrong"))
+        await plugin.authenticate_administrator(FakePeer(), FakeHandshake("ada", "wrong"))
 
 
 async def test_no_users() -> None:
     """A Manager that lets in users only does not start without any, and says what to type."""
-    with pytest.raises(PluginError, match="'login': there are no users yet; add one with: msl-network user insert"):
+    with pytest.raises(
+        PluginError, match="'login': there are no users yet in the memory; add one with: msl-network user insert"
+    ):
         await start(authenticates=True)
     await start(authenticates=False)
 
@@ -489,7 +492,9 @@ async def test_cli_life_of_a_user(weak: None, database: Path, capsys: pytest.Cap
         assert (await log_in(plugin, "bob", "y")).is_admin
         assert await store.users.get("ada") is None
     assert await user(database, "delete", "bob") == 0
-    assert capsys.readouterr().out == (
+    said = capsys.readouterr()
+    assert said.err == "note: ada is not an administrator now; update with --admin to change that\n"
+    assert said.out == (
         "There are no users in the database\n"
         "ada has been added\n"
         "bob has been inserted\n"
