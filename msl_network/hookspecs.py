@@ -14,6 +14,23 @@ Plugins are called in the order in which the configuration names them: authentic
 *check* refuses the peer, is logged by name, and harms nobody else. No hook is called per message: what works
 on messages is handed over once, as an object.
 
+What a ``peer`` tells: ``network_name``, ``address``, ``ip_address``, ``port``, ``hostname`` and ``domain`` (found by
+``await peer.resolve_hostname()``), ``is_local`` (on the Manager's computer), ``username``, ``is_admin``.
+
+A plugin that keeps everybody but administrators from resetting an instrument, and notes who links with what::
+
+    logger = logging.getLogger("msl_network.house_rules")     # below "msl_network", so that log_level holds for it
+
+    class HouseRules:
+        @hookimpl
+        def authorize(self, peer, service, attribute):
+            if attribute.startswith("reset") and not peer.is_admin:
+                raise AuthorizationError(f"{attribute} is for administrators")
+
+        @hookimpl
+        def linked(self, peer, service):
+            logger.info("%s links with %s", peer, service)
+
 Rule of this file: signatures and their contracts, nothing that runs. It must not know any plugin.
 """
 
@@ -100,8 +117,8 @@ async def check_identity(peer: Peer, identity: Identity) -> Identity | None:
 def authorize(peer: Peer, service: str, attribute: str) -> None:
     """Check whether a Client may use an attribute of a Service (*check*).
 
-    Called the first time; the answer is kept for this peer, Service and attribute until
-    ``manager.revoke_authorizations()``. It runs on the event loop, so decide from memory: load rules in
+    Called the first time; a permission is kept for this peer, Service and attribute until
+    ``manager.revoke_authorizations()``, a refusal is not. It runs on the event loop, so decide from memory: load rules in
     `started`.
 
     Args:
