@@ -80,7 +80,7 @@ class Limits:
         handshake_timeout: How long a peer has from the connection to its identity, TLS included, in seconds.
         outbox: How much is kept for a peer that does not read, in bytes. Beyond it a Service is busy; a
             Client loses notifications from half of it on, and is disconnected at the whole.
-        pending: How many requests of one Client, and to one Service, may be unanswered.
+        pending: How many requests of one Client may be unanswered; to one Service, 16 times as many.
         prompt_timeout: How long a connected Client has to answer a question for credentials, in seconds.
         shutdown_timeout: How long a peer that is being closed has to take what was sent to it, in seconds.
         resolve_timeout: How long a reverse DNS look-up may take, in seconds; then the address is the name.

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .messages import Prompt
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from .peer import Peer
 
 __all__ = ["Handshake"]
@@ -32,7 +34,7 @@ class Handshake:
         self.waiting_for = ""
         """The attribute that was asked for last and is not answered; empty if there is none."""
 
-    async def ask(self, attribute: str, *args: object) -> Any:
+    def ask(self, attribute: str, *args: object) -> Awaitable[Any]:
         """Send a request of the Manager and wait for the answer.
 
         Args:
@@ -45,7 +47,11 @@ class Handshake:
         Raises:
             PeerLost: If the peer leaves instead. Let it pass.
         """
+        # noted before anybody awaits: whoever forgets to has checked nothing
         self.waiting_for = attribute
-        answer = await self._peer.ask(Prompt(attribute=attribute, args=args, requester=self.network_name))
+        return self._ask(Prompt(attribute=attribute, args=args, requester=self.network_name))
+
+    async def _ask(self, prompt: Prompt) -> Any:
+        answer = await self._peer.ask(prompt)
         self.waiting_for = ""
         return answer

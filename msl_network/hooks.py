@@ -7,11 +7,15 @@ was asked about. It must not know what any hook is for.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+import math
+import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import pluggy
 
 from . import hookspecs
@@ -38,6 +42,9 @@ logger = logging.getLogger("msl_network")
 
 _EXPECTED: Final = (RequestError, PeerLost)
 """What a plugin that is asked about a peer may raise to say something; anything else is its own failure."""
+
+FAILURES: Final = (Exception, SystemExit)
+"""What a stranger's code may raise that must not end the Manager."""
 
 _SPECIFICATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     name: member for name, member in vars(hookspecs).items() if inspect.isfunction(member)
@@ -80,7 +87,13 @@ class Hooks:
         for name in self.authenticators:
             for impl in self._implementations("authenticate"):
                 if impl.plugin_name == name:
-                    await self._guarded(impl, AuthenticationError, peer=peer, handshake=handshake)
+                    answer = await self._guarded(impl, AuthenticationError, peer=peer, handshake=handshake)
+                    _check_agreed(impl, "authenticate", answer, AuthenticationError)
+                    if handshake.waiting_for:  # 'await' was forgotten, so nothing was checked
+                        _mistake(
+                            impl, f"'authenticate': it did not wait for the {handshake.waiting_for} that it asked for"
+                        )
+                        raise _refusal(impl, AuthenticationError)
 
     async def authenticate_administrator(self, peer: Peer, handshake: Handshake) -> bool:
         """Ask: whether the peer is an administrator; if nobody knows, it is not."""
@@ -97,11 +110,7 @@ class Hooks:
             if isinstance(corrected, Identity):
                 identity = corrected
             elif corrected is not None:
-                logger.error(
-                    "plugin %r failed in 'check_identity': it returned %s, not an Identity or None; it refuses",
-                    impl.plugin_name,
-                    type(corrected).__name__,
-                )
+                _mistake(impl, f"'check_identity': it returned {type(corrected).__name__}, not an Identity or None")
                 raise _refusal(impl, AuthenticationError)
         return identity
 
@@ -115,10 +124,11 @@ class Hooks:
         def authorize(peer: Peer, service: str, attribute: str) -> None:
             try:
                 for impl in implementations:
-                    _call(impl, peer=peer, service=service, attribute=attribute)
+                    answer = _call(impl, peer=peer, service=service, attribute=attribute)
+                    _check_agreed(impl, "authorize", answer, AuthorizationError)
             except _EXPECTED:
                 raise
-            except Exception as error:  # noqa: BLE001 - a stranger's plugin
+            except FAILURES as error:
                 raise _broken(impl, "authorize", error, AuthorizationError) from None
 
         return authorize
@@ -235,7 +245,12 @@ class Hooks:
             return await _call(impl, **values)
         except _EXPECTED:
             raise
-        except Exception as error:  # noqa: BLE001 - a stranger's plugin
+        except FAILURES as error:
+            raise _broken(impl, impl.function.__name__, error, refusal) from None
+        except anyio.get_cancelled_exc_class() as error:
+            if _is_cancelled():
+                raise
+            # something in the plugin was cancelled, and it let that out
             raise _broken(impl, impl.function.__name__, error, refusal) from None
 
     def _tell(self, hook: str, **values: object) -> None:
@@ -326,27 +341,49 @@ def _call(impl: Any, **values: object) -> Any:
     return impl.function(*[values[name] for name in impl.argnames])
 
 
+def _check_agreed(impl: Any, hook: str, answer: object, refusal: type[RequestError]) -> None:
+    """Refuse if a plugin answered where it should raise: whoever returns False means no."""
+    if answer is not None:
+        _mistake(impl, f"{hook!r}: it returned {type(answer).__name__}; it should raise to refuse, and return nothing")
+        raise _refusal(impl, refusal)
+
+
+def _mistake(impl: Any, what: str) -> None:
+    logger.error("plugin %r failed in %s; it refuses", impl.plugin_name, what)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody ends the task that calls, by a scope of anyio or by asyncio itself."""
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and sys.version_info >= (3, 11) and task.cancelling() > 0
+
+
 def _made(impl: Any, hook: str, **values: object) -> Any:
     """Return what a plugin makes for the Manager, which cannot run without."""
     try:
         return _call(impl, **values)
     except StartError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise PluginError(impl.plugin_name, _failed(hook, error)) from error
 
 
 def _heard(impl: Any, hook: str, values: Mapping[str, object], *, brief: bool = False) -> None:
     try:
         _call(impl, **values)
-    except Exception as error:  # noqa: BLE001 - a stranger's plugin
+    except FAILURES as error:
         _shrug(impl, hook, error, brief=brief)
 
 
 async def _heard_later(impl: Any, hook: str, **values: object) -> None:
     try:
         await _call(impl, **values)
-    except Exception as error:  # noqa: BLE001 - as above
+    except FAILURES as error:
         _shrug(impl, hook, error)
 
 
@@ -355,24 +392,24 @@ async def _start(impl: Any, manager: Manager) -> None:
         await _call(impl, manager=manager)
     except StartError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         # a plugin that could not prepare cannot be trusted to refuse anybody
         logger.exception("plugin %r failed in 'started'", impl.plugin_name)
         raise PluginError(impl.plugin_name, _failed("started", error)) from error
 
 
-def _shrug(impl: Any, hook: str, error: Exception, *, brief: bool = False) -> None:
+def _shrug(impl: Any, hook: str, error: BaseException, *, brief: bool = False) -> None:
     if brief or isinstance(error, StartError):  # its text says all
         logger.warning("%s", PluginError(impl.plugin_name, _failed(hook, error)))
     else:
         logger.error("plugin %r failed in %r", impl.plugin_name, hook, exc_info=error)
 
 
-def _failed(hook: str, error: Exception) -> str:
+def _failed(hook: str, error: BaseException) -> str:
     return f"failed in {hook!r}: {type(error).__name__}: {error}"
 
 
-def _broken(impl: Any, hook: str, error: Exception, refusal: type[RequestError]) -> RequestError:
+def _broken(impl: Any, hook: str, error: BaseException, refusal: type[RequestError]) -> RequestError:
     if isinstance(error, StartError):  # e.g. the database cannot be read: its text says all
         logger.error("plugin %r failed in %r, it refuses: %s", impl.plugin_name, hook, error)
     else:

@@ -118,8 +118,8 @@ def authorize(peer: Peer, service: str, attribute: str) -> None:
     """Check whether a Client may use an attribute of a Service (*check*).
 
     Called the first time; a permission is kept for this peer, Service and attribute until
-    ``manager.revoke_authorizations()``, a refusal is not. It runs on the event loop, so decide from memory: load rules in
-    `started`.
+    ``manager.revoke_authorizations()``, a refusal is not. It runs on the event loop, so decide from memory: load
+    rules in `started`. Raise to refuse: whatever is returned refuses, too.
 
     Args:
         peer: The connected Client.

@@ -34,6 +34,7 @@ from .errors import (
     StoreError,
 )
 from .handshake import Handshake
+from .hooks import FAILURES
 from .messages import Identity, Prompt, Request, Result
 from .peer import Peer, PeerLost, flush
 from .plugins import load
@@ -103,6 +104,7 @@ class Manager:
         self._touched: list[Peer] = []
         self._stop = anyio.Event()
         self._running: AsyncExitStack | None = None
+        self._has_served = False
 
     def __repr__(self) -> str:
         return f"<{self.network_name}>"
@@ -137,6 +139,9 @@ class Manager:
         Raises:
             StartError: If that is not possible; the text says why in one line.
         """
+        if self._has_served:
+            raise StartError("a Manager serves once; make another one")
+        self._has_served = True
         context = await anyio.to_thread.run_sync(self._tls_context)
         async with AsyncExitStack() as stack:
             self.store = await stack.enter_async_context(self.hooks.open_store(self.config.store, self.config.database))
@@ -324,8 +329,7 @@ class Manager:
         logger.info("%s is connected as a %s%s", peer.network_name, identity.type, user)
         self.hooks.peer_joined(peer, identity)
         peer.welcome(receive, self.config.limits.max_message)
-        while (work := await peer.next_work()) is not None:
-            await work()
+        await peer.work()
 
     def remove_peer(self, peer: Peer) -> None:
         """Free everything that a peer holds; its open calls are answered with an error."""
@@ -427,15 +431,19 @@ class Manager:
     async def _accept(
         self, listener: Listener, connections: anyio.abc.TaskGroup, context: ssl.SSLContext | None
     ) -> None:
+        is_said = False
         try:
             while True:
                 try:
                     accepted = await listener.accept()
                 except OSError as error:
                     if is_exhausted(error):
-                        logger.warning("cannot accept connections for a moment: %s", error)
+                        if not is_said:
+                            logger.warning("no connection can be accepted until another one ends: %s", error)
+                        is_said = True
                         await anyio.sleep(ACCEPT_PAUSE)
                     continue  # else the peer left in between
+                is_said = False
                 connections.start_soon(self.new_connection, accepted, context)
         finally:
             with anyio.CancelScope(shield=True):
@@ -513,7 +521,15 @@ class Manager:
     def _answer(self, peer: Peer, request: Request, result: object) -> None:
         if self._stop.is_set():  # who shut the Manager down expects the end of the connection, not a reply
             return
-        peer.enqueue(peer.codec.encode(Result(result=result, requester=peer.network_name, uid=request.uid)))
+        try:
+            line = peer.codec.encode(Result(result=result, requester=peer.network_name, uid=request.uid))
+        except Exception as error:  # whatever a plugin's command returned
+            logger.exception("the result of %r cannot be sent", request.attribute)
+            raise RequestError(
+                f"the result of {request.attribute!r} cannot be sent, the Manager's log has the details",
+                wire_name="RuntimeError",
+            ) from error
+        peer.enqueue(line)
 
     def _tls_context(self) -> ssl.SSLContext | None:
         from .tls import ensure_certificate, server_context  # noqa: PLC0415 - only who uses TLS pays for it
@@ -541,18 +557,18 @@ def _attempt(command: Command, call: Callable[[], Any]) -> Any:
     """Call a command; what it raises becomes something that a peer can be told."""
     try:
         return call()
-    except Exception as error:
+    except FAILURES as error:
         raise _refusal(command, error) from error
 
 
 async def _attempt_later(command: Command, result: Awaitable[Any]) -> Any:
     try:
         return await result
-    except Exception as error:
+    except FAILURES as error:
         raise _refusal(command, error) from error
 
 
-def _refusal(command: Command, error: Exception) -> RequestError:
+def _refusal(command: Command, error: BaseException) -> RequestError:
     if isinstance(error, RequestError):
         return error
     if isinstance(error, (ValueError, TypeError, KeyError)):

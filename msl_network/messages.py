@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import unicodedata
 from typing import Any, Final, Literal
 
 import msgspec
@@ -25,6 +26,7 @@ __all__ = [
     "Answer",
     "Failure",
     "Identity",
+    "MendedReply",
     "Notification",
     "Prompt",
     "Reply",
@@ -48,6 +50,9 @@ MAX_UID: Final = 1024
 
 MAX_SHOWN: Final = 256
 """How much of a wrong value is repeated to the peer that sent it, in characters."""
+
+_DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of a text, and so can make one name look like another."""
 
 EMPTY_ARGS: Final = msgspec.Raw(b"[]")
 EMPTY_KWARGS: Final = msgspec.Raw(b"{}")
@@ -87,12 +92,22 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     uid: Any = ""
     """The uid of the request, or ``"notification"``."""
 
+    error: bool
+    """Whether it is an error; every Client of 1.0 looks at it."""
+
+
+class MendedReply(Reply, frozen=True, kw_only=True, gc=False):
+    """A reply that lacked something that Clients of 1.0 need; it is forwarded as it should have been."""
+
+    line: bytes
+    """The line to forward, with its end."""
+
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A Service tells all linked Clients something."""
 
-    result: tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]
-    """The positional and the keyword arguments for the handler of each Client."""
+    result: tuple[msgspec.Raw, dict[str, msgspec.Raw]]
+    """The positional arguments (a JSON array) and the keyword arguments for the handler of each Client."""
 
     service: str
     """The name of the Service."""
@@ -181,8 +196,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_clean(text: str) -> bool:
-    """Whether a text can be a name: not empty, encodable, and without control characters."""
-    return bool(text) and not any(_is_harmful(ord(character)) for character in text)
+    """Whether a text can be a name: something to see, encodable, and nothing that controls what is shown."""
+    return bool(text.strip()) and not any(map(_is_harmful, text))
 
 
 def check_uid(uid: object) -> object:
@@ -204,9 +219,9 @@ def check_uid(uid: object) -> object:
     return uid
 
 
-def _is_harmful(code: int) -> bool:
-    """Whether a character is a control character or half of a surrogate pair."""
-    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
+def _is_harmful(character: str) -> bool:
+    """Whether a character controls a line or its direction, or is half of a surrogate pair."""
+    return unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or character in _DIRECTIONS
 
 
 def _shown(found: object) -> str:

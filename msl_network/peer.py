@@ -12,11 +12,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .errors import LineTooLongError, MessageError, NetworkError
+from .errors import LineTooLongError, NetworkError
 from .messages import Failure, Prompt
 from .protocol import Connection, Event, Role, State
 from .wire import LineBuffer
@@ -32,11 +33,15 @@ __all__ = ["Peer", "PeerLost"]
 
 logger = logging.getLogger("msl_network")
 
-MAX_WAITING_LINES = 64
-"""How many lines a peer may send before it is connected; a handshake has three answers and a person's paste a few."""
-
 MAX_WAITING_WORK = 256
 """How many administrator requests of one Client may wait; they run one after the other."""
+
+
+TURN = 0.005
+"""How long the messages of one peer are handled at a stretch, in seconds; then the others have their turn."""
+
+LINES_A_LOOK = 16
+"""After how many messages the clock is looked at: looking costs a tenth of a message."""
 
 
 class PeerLost(NetworkError):  # noqa: N818 - it is an event, and no error of anybody
@@ -94,8 +99,8 @@ class Peer:
         self.connection = Connection(Role.MANAGER)
         self.member: ClientMember[Peer] | ServiceMember[Peer] | None = None
         self.transport: Transport | None = None
-        self.receive: Callable[[Peer, bytes], None] = Peer._keep_line
-        """Who gets the lines now."""
+        self.receive: Callable[[Peer, bytes], None] | None = None
+        """Who gets the lines; None until the peer is connected, or closed."""
         self.is_prompted = False
         """Whether it is connected and was asked for an administrator's credentials."""
         self.authorized: set[tuple[str, str]] = set()
@@ -105,7 +110,10 @@ class Peer:
 
         self._resolve: Callable[[str], Awaitable[str]] | None = None if is_local else resolve
         self._lines = LineBuffer(handshake_limit)
-        self._waiting: deque[bytes] = deque()
+        self._early = bytearray()
+        self._turns: deque[bytes] = deque()
+        self._answers: deque[bytes] = deque()
+        self._working: anyio.CancelScope | None = None
         self._work: deque[Callable[[], Awaitable[None]]] = deque()
         self._wake = anyio.Event()
         self._touched = touched
@@ -129,24 +137,32 @@ class Peer:
         self.transport = transport
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that the peer sent, act on each line that is complete, and send what follows from it."""
-        try:
-            for line in self._lines.feed(data):
-                self.receive(self, line)
-            if self._lines.overflow and self.connection.state is not State.CLOSED:
-                limit = self._lines.limit
-                self.refuse(LineTooLongError(f"a message may have {limit} bytes, this one has more"))
-        except Exception:
-            logger.exception("%s: a message could not be handled, closing this connection", self)
-            self.close()
+        """Take bytes that the peer sent, act on each line that is complete, and send what follows from it.
+
+        What takes longer than a turn goes on when the others had theirs; until then nothing more is read.
+        """
+        if self.receive is None:
+            self._keep(data)
+        elif self._turns:
+            self._turns.extend(self._lines.feed(data))
+        else:
+            lines = self._lines.feed(data)
+            if not self._handle(lines):
+                self._turns.extend(lines)
+                self._hold()
+            elif self._lines.overflow:
+                self._overflow()
         flush(self._touched)
 
     def lost(self) -> None:
-        """Note that nothing more will come from the peer."""
+        """Note that nothing more will come from the peer, and keep nothing of what came."""
         self._is_lost = True
-        self._outbox.clear()
+        self.transport = None
+        self._lines = LineBuffer(0)
+        for kept in (self._outbox, self._early, self._turns, self._answers, self._work):
+            kept.clear()
         self._outbox_size = 0
-        self._wake.set()
+        self._wake_up()
 
     def pause_writing(self) -> None:
         """Note that the transport has enough to send."""
@@ -236,7 +252,7 @@ class Peer:
         self.is_prompted = self.connection.state is State.PROMPTED
         self.send(self.codec.encode(prompt))
         try:
-            line = await self._next_line()
+            line = await (self._next_answer() if self.is_prompted else self._next_line())
         finally:
             if self.connection.state is State.PROMPTED:  # it took too long
                 self.connection.send(Event.WITHDRAW)
@@ -250,7 +266,7 @@ class Peer:
         """Take a line that answers the prompt of a connected peer."""
         self.connection.receive(Event.ANSWER)
         self.is_prompted = False
-        self._waiting.append(line)
+        self._answers.append(line)
         self._wake.set()
 
     def welcome(self, receive: Callable[[Peer, bytes], None], limit: int) -> None:
@@ -262,9 +278,12 @@ class Peer:
         """
         self._lines.limit = limit
         self.receive = receive
-        while self._waiting:
-            self.receive(self, self._waiting.popleft())
-        flush(self._touched)
+        early = bytes(self._early)
+        self._early.clear()
+        if self.transport is not None:
+            self.transport.resume_reading()
+        if early:
+            self.feed(early)
 
     def do(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Have something done that needs to wait, after what waits already.
@@ -278,13 +297,16 @@ class Peer:
         self._wake.set()
         return True
 
-    async def next_work(self) -> Callable[[], Awaitable[None]] | None:
-        """Wait for something to do; None when the peer is gone or to be closed."""
+    async def work(self) -> None:
+        """Do what is to be done until the peer is gone or to be closed; what is under way then is cancelled."""
         while not self.is_closing:
             if self._work:
-                return self._work.popleft()
-            await self._sleep()
-        return None
+                task = self._work.popleft()
+                with anyio.CancelScope() as self._working:
+                    await task()
+                self._working = None
+            else:
+                await self._sleep()
 
     async def resolve_hostname(self) -> str:
         """Find the host name, once. It takes at most the time that the configuration allows.
@@ -300,24 +322,80 @@ class Peer:
             self.network_name = f"<Unknown>[{self.address}]"
         return self.hostname
 
+    def _handle(self, lines: list[bytes]) -> bool:
+        """Act on lines. Returns False if the turn is over before them; `lines` are then those that are left."""
+        end = monotonic() + TURN
+        try:
+            for index, line in enumerate(lines):
+                self.receive(self, line)  # type: ignore[misc]  # only called when there is a receiver
+                if not (index + 1) % LINES_A_LOOK and monotonic() > end and index + 1 < len(lines):
+                    del lines[: index + 1]
+                    return False
+        except Exception:
+            logger.exception("%s: a message could not be handled, closing this connection", self)
+            self.close()
+        return True
+
+    def _hold(self) -> None:
+        """Read nothing, and go on in a moment."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+            self.transport.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        lines = list(self._turns)
+        self._turns.clear()
+        if self.is_closing or self.transport is None:
+            return
+        if not self._handle(lines):
+            self._turns.extend(lines)
+            self._hold()
+        elif self._lines.overflow:
+            self._overflow()
+        else:
+            self.transport.resume_reading()
+        flush(self._touched)
+
+    def _overflow(self) -> None:
+        """Close the connection. An error could not carry the uid, and one without ends a Client of 1.0 for good."""
+        if not self.is_closing:
+            logger.warning("%s sent a message of more than %d bytes: disconnected", self, self._lines.limit)
+            self.close()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what comes before the peer is connected; nothing more is read until it is asked for."""
+        self._early += data
+        end = self._early.find(b"\n")
+        if (end if end >= 0 else len(self._early)) > self._lines.limit:
+            self._early.clear()
+            self.refuse(LineTooLongError(f"a message may have {self._lines.limit} bytes here, this one has more"))
+        elif end >= 0:
+            if self.transport is not None:
+                self.transport.pause_reading()
+            self._wake.set()
+
     async def _next_line(self) -> bytes:
-        while not self._waiting:
+        while True:
+            line, end, rest = self._early.partition(b"\n")
+            if end:
+                self._early = rest
+                return bytes(line)
+            if self.is_closing:
+                raise PeerLost(f"{self.address} left")
+            if self.transport is not None:
+                self.transport.resume_reading()
+            await self._sleep()
+
+    async def _next_answer(self) -> bytes:
+        while not self._answers:
             if self.is_closing:
                 raise PeerLost(f"{self.address} left")
             await self._sleep()
-        return self._waiting.popleft()
+        return self._answers.popleft()
 
     async def _sleep(self) -> None:
         self._wake = anyio.Event()
         await self._wake.wait()
-
-    def _keep_line(self, line: bytes) -> None:
-        """Keep a line that comes before the peer is connected, for `ask` or `welcome`."""
-        if len(self._waiting) >= MAX_WAITING_LINES:
-            self.refuse(MessageError(f"more than {MAX_WAITING_LINES} lines before the handshake is complete"))
-            return
-        self._waiting.append(line)
-        self._wake.set()
 
     def _too_slow(self) -> None:
         if not self.is_closing:
@@ -326,7 +404,12 @@ class Peer:
 
     def _end(self) -> None:
         self.receive = Peer._ignore_line
+        self._wake_up()
+
+    def _wake_up(self) -> None:
         self._wake.set()
+        if self._working is not None:
+            self._working.cancel()
 
     def _ignore_line(self, line: bytes) -> None:
         """Drop what comes after the end."""

@@ -192,7 +192,7 @@ def _build(config: Config, found: Found) -> object:
         return factory()
     except StartError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(found.name, f"{found.target} cannot be made: {type(error).__name__}: {error}") from error
 
 

@@ -12,7 +12,7 @@ anything travels, and is never told to wait.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from .errors import BusyError, LinkError, LockError, NameTakenError, NotLinkedError, UnknownServiceError
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Call", "ClientMember", "Registry", "ServiceMember"]
 
 P = TypeVar("P")
+
+CLIENTS_AT_THEIR_LIMIT: Final = 16
+"""How many Clients may wait for as many replies of one Service as they may: one alone must not shut it to others."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class Registry(Generic[P]):
     """The books of one Manager.
 
     Args:
-        max_calls: How many requests of one Client, and to one Service, may be unanswered at a time.
+        max_calls: How many requests of one Client may be unanswered at a time; to one Service, 16 times as many.
     """
 
     def __init__(self, *, max_calls: int) -> None:
@@ -270,7 +273,7 @@ class Registry(Generic[P]):
             self._check_open(member)
         if client.open_calls >= self.max_calls:
             raise BusyError(f"{client.name} waits for {client.open_calls} replies, the limit; wait for some of them")
-        if member.open_calls >= self.max_calls:
+        if member.open_calls >= self.max_calls * CLIENTS_AT_THEIR_LIMIT:
             raise BusyError(
                 f"the {service!r} service has {member.open_calls} unanswered requests, the limit; ask later"
             )

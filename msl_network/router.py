@@ -20,7 +20,7 @@ from .errors import (
     ServiceLostError,
     UnknownServiceError,
 )
-from .messages import DISCONNECT, MANAGER, NOTIFICATION_UID, Answer, Request
+from .messages import DISCONNECT, MANAGER, NOTIFICATION_UID, Answer, MendedReply, Request
 from .protocol import Event
 from .wire import line_end
 
@@ -36,6 +36,10 @@ logger = logging.getLogger("msl_network")
 
 MAX_AUTHORIZED: Final = 4096
 """How many decisions of `authorize` are kept per peer; the names in them are the peer's own choice."""
+
+
+MAX_ANSWER: Final = 64 * 1024
+"""The longest answer to a prompt of a connected peer, in bytes; a longer line is a request."""
 
 
 class Desk(Protocol):
@@ -70,11 +74,12 @@ class Router:
     def from_client(self, peer: Peer, line: bytes) -> None:
         """Handle a line of a Client."""
         try:
-            if peer.is_prompted and self._is_answer(peer, line):
+            if peer.is_prompted and len(line) <= MAX_ANSWER and self._is_answer(peer, line):
                 return
             request = peer.codec.decode_request(line)
             if request.__class__ is Answer:
-                peer.connection.receive(Event.ANSWER)  # raises: nobody asked
+                # forged, or late; an error without a uid would end a Client of 1.0, so it is dropped
+                self._drop(peer, "an answer that nobody asked for")
                 return
             self._request(peer, request)  # type: ignore[arg-type]
         except MessageError as error:
@@ -89,7 +94,7 @@ class Router:
                 self._request_of_service(peer, reply)
                 return
             if reply.uid == NOTIFICATION_UID:
-                self._notify(member, line)
+                self._notify(member, reply.line.rstrip() if isinstance(reply, MendedReply) else line)
                 return
             client = self._registry.reply(member, reply.requester, _hashable(reply.uid))  # type: ignore[union-attr]
         except MessageError as error:
@@ -99,7 +104,10 @@ class Router:
         if client is None:
             self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for")  # type: ignore[union-attr]
             return
-        client.peer.enqueue(line, line_end(line))
+        if reply.__class__ is MendedReply:
+            client.peer.enqueue(reply.line)
+        else:
+            client.peer.enqueue(line, line_end(line))
 
     def unanswered(self, calls: list[tuple[ClientMember[Peer], str, object]]) -> None:
         """Answer calls whose Service left.
@@ -152,6 +160,8 @@ class Router:
         peer.close()
 
     def _notify(self, service: ServiceMember[Peer], line: bytes) -> None:
+        if not service.links:
+            return
         notification = service.peer.codec.decode_notification(line)
         if notification.service != service.name:
             self._drop(service.peer, f"a notification in the name of {notification.service!r}")

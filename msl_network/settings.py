@@ -269,6 +269,8 @@ def _mark(hint: Any, kind: type[M]) -> M | None:
 
 
 def _from_folder(path: str, base: Path) -> str:
+    if "\0" in path:
+        raise ValueError("found a path with a NUL character, which no file has")
     try:
         return str(base.absolute() / Path(path).expanduser())
     except RuntimeError:  # "~nobody": then it is the name of a file

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 from anyio.streams.tls import TLSStream
 
 from .errors import ListenError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 __all__ = ["Accepted", "Listener", "Receiver", "Transport", "bind", "is_exhausted", "listen"]
 
@@ -68,6 +69,15 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """Close now, whatever is pending."""
+
+    def pause_reading(self) -> None:
+        """Feed no more until `resume_reading`; twice is fine."""
+
+    def resume_reading(self) -> None:
+        """Feed again; without a pause it does nothing."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call something as soon as everybody else had a turn."""
 
 
 class Accepted(Protocol):
@@ -307,6 +317,17 @@ class _Protocol(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
+
 
 # anyio streams
 
@@ -353,7 +374,7 @@ class _AcceptedStream:
             await anyio.aclose_forcefully(self._stream)
             raise
         async with anyio.create_task_group() as task_group:
-            transport = _StreamTransport(stream, receiver)
+            transport = _StreamTransport(stream, receiver, task_group)
             task_group.start_soon(transport.read)
             task_group.start_soon(transport.send)
             try:
@@ -374,8 +395,10 @@ class _AcceptedStream:
 class _StreamTransport:
     """One task reads and feeds, one task writes what it is given."""
 
-    def __init__(self, stream: anyio.abc.ByteStream, receiver: Receiver) -> None:
+    def __init__(self, stream: anyio.abc.ByteStream, receiver: Receiver, task_group: anyio.abc.TaskGroup) -> None:
         self._stream = stream
+        self._task_group = task_group
+        self._go: anyio.Event | None = None
         self._receiver = receiver
         self._pending: list[bytes] = []
         self._wake = anyio.Event()
@@ -386,6 +409,8 @@ class _StreamTransport:
     async def read(self) -> None:
         try:
             while True:
+                if self._go is not None:
+                    await self._go.wait()
                 self._receiver.feed(await self._stream.receive(READ_SIZE))
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             self._lose()
@@ -420,6 +445,22 @@ class _StreamTransport:
 
     def abort(self) -> None:
         self._lose()
+
+    def pause_reading(self) -> None:
+        if self._go is None:
+            self._go = anyio.Event()
+
+    def resume_reading(self) -> None:
+        if self._go is not None:
+            self._go.set()
+            self._go = None
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._task_group.start_soon(self._call, callback)
+
+    async def _call(self, callback: Callable[[], None]) -> None:
+        await anyio.lowlevel.checkpoint()
+        callback()
 
     def _lose(self) -> None:
         self._is_lost = True

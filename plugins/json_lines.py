@@ -20,8 +20,10 @@ from msl_network import (
     DISCONNECT,
     EMPTY_ARGS,
     EMPTY_KWARGS,
+    NOTIFICATION_UID,
     Answer,
     Failure,
+    MendedReply,
     MessageError,
     Notification,
     Prompt,
@@ -107,22 +109,15 @@ class JsonLinesCodec:
             _text(line, reply.uid)
         if len(line) > _HARMLESS:
             _check_size(line, reply.uid)
-        return reply
+        return self._slow_reply(line) if reply.error else reply
 
     def decode_notification(self, line: bytes) -> Notification:
         """Read a notification."""
         try:
-            return self._notification(line)
+            return _checked(self._notification(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = _loads(_text(line, ""))
-        result = value.get("result")
-        args, kwargs = result if isinstance(result, list) and len(result) == 2 else (None, None)
-        if not isinstance(args, list) or not isinstance(kwargs, dict):
-            raise MessageError("the result of a notification must be [[arguments], {keyword arguments}]")
-        return Notification(
-            result=([_raw(item) for item in args], {key: _raw(item) for key, item in kwargs.items()}),
-            service=_string(value, "service", ""),
-        )
+        return _checked(_notification(value))
 
     def decode_answer(self, line: bytes) -> Answer | None:
         """Read the answer to a prompt."""
@@ -213,12 +208,53 @@ class JsonLinesCodec:
         _check_size(line, _uid(value))
         if "result" not in value:
             return _request(value)
-        return Reply(
-            result=EMPTY_ARGS,  # only read to route; the line itself is forwarded
-            requester=_string(value, "requester", ""),
-            service=_string(value, "service", ""),
-            uid=value.get("uid", ""),
-        )
+        mended = _mended(value)
+        fields: dict[str, Any] = {
+            "result": EMPTY_ARGS,  # only read to route; the line is forwarded
+            "requester": _string(value, "requester", ""),
+            "service": _string(value, "service", ""),
+            "uid": value.get("uid", ""),
+            "error": mended["error"],
+        }
+        if mended == value and line[:1] == b"{":
+            return Reply(**fields)
+        return MendedReply(**fields, line=json.dumps(mended).encode() + b"\r\n")
+
+
+def _mended(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a reply with all that a Client of 1.0 looks at: without it, its reader ends for good."""
+    mended = dict(value)
+    if value.get("uid") == NOTIFICATION_UID:
+        mended["error"] = False
+        return mended
+    if not isinstance(value.get("error"), bool):
+        mended["error"] = bool(value.get("error"))
+    if mended["error"]:
+        message, traceback = value.get("message"), value.get("traceback")
+        if not isinstance(message, str):
+            mended["message"] = f"RuntimeError: the service gave no reason, but {message!r}"
+        if not isinstance(traceback, list) or not all(isinstance(line, str) for line in traceback):
+            mended["traceback"] = [] if traceback is None else [str(traceback)]
+    return mended
+
+
+def _notification(value: dict[str, Any]) -> Notification:
+    result = value.get("result")
+    args, kwargs = result if isinstance(result, list) and len(result) == 2 else (None, None)
+    if not isinstance(kwargs, dict):
+        kwargs, args = {}, None
+    return Notification(
+        result=(_raw(args), {key: _raw(item) for key, item in kwargs.items()}), service=_string(value, "service", "")
+    )
+
+
+def _checked(notification: Notification) -> Notification:
+    args, kwargs = notification.result
+    if memoryview(args)[0] != ord("["):
+        raise MessageError("the result of a notification must be [[arguments], {keyword arguments}]")
+    if "self" in kwargs:  # in Python, and so in each Client of 1.0, it is the handler's own
+        raise MessageError("a notification cannot have a keyword argument 'self'; choose another name")
+    return notification
 
 
 def _check_size(line: bytes, uid: object) -> None:

@@ -45,6 +45,7 @@ PURE = {
     "math",
     "msgspec",
     "reprlib",
+    "unicodedata",
     "typing",
     "warnings",
 }

@@ -5,6 +5,7 @@ import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 # Hooks pass these on without a look at them.
 PEER: Any = object()
-HANDSHAKE: Any = object()
+HANDSHAKE: Any = SimpleNamespace(waiting_for="")
 MANAGER: Any = object()
 
 IDENTITY = Identity.parse({"type": "client", "name": "A"})

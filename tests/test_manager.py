@@ -21,14 +21,15 @@ from msl_network import (
     Manager,
     Peer,
     PluginError,
+    StartError,
     User,
     hookimpl,
 )
 
-from .wire_peer import WAYS, WirePeer, client, config, connected, service, until
+from .wire_peer import DEADLINE, WAYS, WirePeer, client, config, connected, service, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from msl_network.transport import Receiver
@@ -228,6 +229,38 @@ async def test_broken_authenticator(transport: str, caplog: pytest.LogCaptureFix
             pass
 
 
+@pytest.mark.parametrize("mistake", ["returns", "forgets", "exits", "cancels"])
+async def test_authenticator_that_lets_nobody_in_by_mistake(
+    transport: str, mistake: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An authenticator that returns False, forgets to wait, exits or lets a cancellation out refuses its peer only."""
+    forgotten: list[Any] = []
+
+    class Careless:
+        @hookimpl
+        async def authenticate(self, peer: Peer, handshake: Handshake) -> bool | None:
+            if mistake == "returns":
+                return False
+            if mistake == "forgets":
+                forgotten.append(handshake.ask("password"))
+                return None
+            if mistake == "exits":
+                raise SystemExit(3)
+            raise anyio.get_cancelled_exc_class()
+
+    async with Manager(config(transport), plugins=[Careless()]) as manager:
+        for _ in range(2):
+            async with connected(manager) as peer:
+                refusal = await peer.read()
+                while not refusal["error"]:
+                    refusal = await peer.read()
+                assert "Careless" in refusal["message"]
+                await peer.eof()
+        assert not manager.clients
+    for question in forgotten:
+        question.close()
+
+
 async def test_broken_codec(transport: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A codec that cannot be made for a connection costs that connection, and no other."""
     async with Manager(config(transport)) as manager, client(manager) as first:
@@ -259,7 +292,7 @@ async def test_handshake_in_time(transport: str) -> None:
 
 
 async def test_long_line(transport: str) -> None:
-    """A line over its limit ends the connection with an error, in the handshake and later."""
+    """A line over its limit ends the connection: with an error in the handshake, later without."""
     settings = config(transport, limits={"max_handshake_message": "1 KiB", "max_message": "4 KiB"})
     async with Manager(settings) as manager:
         async with connected(manager) as peer:
@@ -271,8 +304,8 @@ async def test_long_line(transport: str) -> None:
             await peer.write(b"x" * 3000 + b"\n")
             assert (await peer.read())["error"]
             await peer.write(b"x" * 5000)
-            assert "4096" in (await peer.read())["message"]
-            await peer.eof()
+            with anyio.fail_after(DEADLINE), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await peer.stream.receive()
 
 
 async def test_lines_before_the_prompt(manager: Manager) -> None:
@@ -282,6 +315,18 @@ async def test_lines_before_the_prompt(manager: Manager) -> None:
         assert (await peer.read())["attribute"] == "identity"
         assert (await peer.read())["result"]["hostname"] == HOSTNAME
         assert (await peer.read())["error"]
+
+
+async def test_request_before_it_is_let_in(transport: str) -> None:
+    """There is no acknowledgement, so a peer may go on at once: with many requests, or a large one."""
+    settings = config(transport, limits={"max_handshake_message": "1 KiB"})
+    async with Manager(settings) as manager, service(manager) as echo:
+        async with connected(manager) as user:
+            calls = b"".join(b"Echo echo %d\n" % number for number in range(200))
+            await user.write(b"client\n" + calls + b"Echo echo " + b"x" * 50_000 + b"\n")
+            for number in range(200):
+                assert (await echo.read())["args"] == [number]
+            assert (await echo.read())["args"] == ["x" * 50_000]
 
 
 async def test_too_many_lines_before_the_prompt(manager: Manager) -> None:
@@ -414,7 +459,7 @@ async def test_forged_replies(manager: Manager) -> None:
         await echo.send(**{**forged, "uid": "other"})
         async with client(manager, "Spy") as spy:
             await spy.send(**forged)
-            assert (await spy.read())["error"]
+            await spy.silence()
         await echo.send(**{**forged, "result": "right"})
         await echo.send(**{**forged, "result": "twice"})
         assert (await user.read())["result"] == "right"
@@ -427,9 +472,11 @@ async def test_unreadable_reply(manager: Manager) -> None:
         await user.call("Echo", "echo", uid="u")
         name = (await echo.read())["requester"]
         deep = "[" * 5000 + "]" * 5000
-        await echo.write(f'{{"result": {deep}, "requester": "{name}", "uid": "u"}}\n'.encode())
+        await echo.write(f'{{"error": false, "result": {deep}, "requester": "{name}", "uid": "u"}}\n'.encode())
         assert (await echo.read())["error"] is True
-        await echo.write(b'{"result": ' + b"1" * 5000 + b', "requester": "' + name.encode() + b'", "uid": "u"}\n')
+        await echo.write(
+            b'{"error": false, "result": ' + b"1" * 5000 + b', "requester": "' + name.encode() + b'", "uid": "u"}\n'
+        )
         reply = await user.read()
         assert reply["uid"] == "u"
         assert "the reply of the 'Echo' service cannot be read" in reply["message"]
@@ -466,8 +513,6 @@ async def test_equal_uids(manager: Manager) -> None:
         b'{"service": "Echo", "attribute": "echo", "args": ["\xff"], "uid": "u"}',
         b'{"service": "Echo", "attribute": "\xff", "uid": "u"}',
         b'{"service": "Echo", "attribute": "echo", "args": [' + b"[" * 5000 + b"]" * 5000 + b"]}",
-        b'{"result": 1}',
-        b'{"result": 1, "uid": "notification", "service": "Echo"}',
         b"{",
         b"\x00\x01\x02",
         b"client again",
@@ -663,6 +708,7 @@ class Guard:
         return [
             Command(name="guard.slow", function=self.slow),
             Command(name="guard.fails", function=self.fails),
+            Command(name="guard.no_json", function=self.no_json),
             Command(name="guard.refuses", function=self.refuses),
         ]
 
@@ -672,6 +718,9 @@ class Guard:
 
     def fails(self, peer: Peer) -> None:
         raise OSError("what a peer must not see")
+
+    def no_json(self, peer: Peer) -> object:
+        return {b"bytes"}
 
     async def refuses(self, peer: Peer) -> None:
         raise ValueError("no such thing")
@@ -735,12 +784,13 @@ async def test_prompt_swallows_nothing(transport: str) -> None:
 
 
 async def test_prompt_in_time(transport: str) -> None:
-    """A prompt that is not answered in time ends in a refusal, and a late answer is told that nobody asked."""
+    """A prompt that nobody answers in time ends in a refusal; a late answer is dropped, an error ends old Clients."""
     async with administrated(transport, limits={"prompt_timeout": "200 ms"}) as (_, _, user):
         await user.call("Manager", "port", uid="p")
         assert (await user.read())["attribute"] == "username"
         assert "must be an administrator" in (await user.read())["message"]
-        assert "not possible" in (await user.ask(b'{"result": "root"}'))["message"]
+        await user.write(b'{"result": "root"}\n')
+        await user.silence()
 
 
 async def test_leaving_during_the_prompt(transport: str) -> None:
@@ -769,6 +819,7 @@ async def test_commands(transport: str, caplog: pytest.LogCaptureFixture) -> Non
         failure = await user.manager("guard.fails")
         assert failure == "RuntimeError: 'guard.fails' failed; the Manager's log has the details"
         assert "what a peer must not see" in caplog.text
+        assert "cannot be sent" in await user.manager("guard.no_json")
         assert "guard.slow(word: str = 'done') -> str" in await user.manager("guard.slow", 1, 2)
 
 
@@ -777,6 +828,20 @@ async def test_closed_list(manager: Manager, name: str) -> None:
     """What is not in the list of commands does not exist, whatever attribute the Manager has."""
     async with client(manager) as user:
         assert (await user.manager(name)).startswith(f"AttributeError: the Manager has no attribute {name!r}")
+
+
+async def test_leaving_during_a_command(transport: str) -> None:
+    """A Client that leaves while its command still runs is gone at once, with its links and locks."""
+    async with administrated(transport) as (manager, _, user), service(manager), client(manager, "Other") as other:
+        await user.call("Manager", "port")
+        await log_in(user)
+        await user.manager("link", "Echo")
+        await user.manager("acquire_lock", "Echo")
+        await user.call("Manager", "guard.slow", uid="s")
+        await user.silence()
+        await user.stream.aclose()
+        await until(lambda: len(manager.clients) == 1)
+        assert await other.manager("link", "Echo")
 
 
 async def test_too_much_waiting_work(transport: str) -> None:
@@ -1015,6 +1080,14 @@ class FarAway:
     def abort(self) -> None:
         raise AssertionError
 
+    def pause_reading(self) -> None:
+        """There is nothing more to read."""
+
+    resume_reading = pause_reading
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        callback()
+
     async def discard(self) -> None:
         raise AssertionError
 
@@ -1045,6 +1118,16 @@ async def test_allow_anonymous(transport: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 # Lifetimes and TLS
+
+
+async def test_serves_once(transport: str) -> None:
+    """A Manager that has served does not serve again, and says so."""
+    manager = Manager(config(transport))
+    async with manager:
+        pass
+    with pytest.raises(StartError, match="serves once"):
+        async with manager:
+            raise AssertionError
 
 
 async def test_two_managers(transport: str) -> None:

@@ -38,7 +38,7 @@ def test_messages_cannot_change() -> None:
         request.service = "Other"  # type: ignore[misc]
     assert (request.args, request.kwargs, request.uid) == (EMPTY_ARGS, EMPTY_KWARGS, "")
     assert (bytes(EMPTY_ARGS), bytes(EMPTY_KWARGS)) == (b"[]", b"{}")
-    assert Reply(result=msgspec.Raw(b"1")).requester == ""
+    assert Reply(result=msgspec.Raw(b"1"), error=False).requester == ""
 
 
 def test_the_identity_of_a_client() -> None:
@@ -133,17 +133,18 @@ def test_any_identity(value: object) -> None:
 
 @given(st.text())
 def test_a_clean_name(name: str) -> None:
-    """A name is clean if it is not empty, can be encoded and has no control character."""
-    try:
-        expected = bool(name) and not any(
-            code < 0x20 or 0x7F <= code < 0xA0 for code in map(ord, name.encode("utf-8").decode())
-        )
-    except UnicodeEncodeError:
-        expected = False
-    assert is_clean(name) is expected
+    """A clean name shows something, can be encoded, and is one line on a terminal."""
+    if is_clean(name):
+        assert name.strip()
+        assert name.encode().decode().splitlines() == [name]
+        assert not any(code < 0x20 or 0x7F <= code < 0xA0 for code in map(ord, name))
+    else:
+        assert not name.strip() or not name.isprintable()
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\x7f", "\x85", "\ud800", "a\udfff"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\nb", "a\x1b[2J", "\x7f", "\x85", "\ud800", "a\udfff", "a\u202eb", "a\u2028b"]
+)
 def test_a_name_that_harms(name: str) -> None:
     """Control characters and halves of surrogate pairs make no name; letters of any language do."""
     assert not is_clean(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -12,8 +13,11 @@ from msl_network_plugins.json_lines import JsonLinesCodec
 
 from msl_network.errors import AuthenticationError
 from msl_network.messages import Prompt
-from msl_network.peer import MAX_WAITING_LINES, MAX_WAITING_WORK, Peer, PeerLost, flush
+from msl_network.peer import LINES_A_LOOK, MAX_WAITING_WORK, Peer, PeerLost, flush
 from msl_network.protocol import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -25,12 +29,23 @@ class Wire:
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
+        self.is_paused = False
+        self.later: list[Callable[[], None]] = []
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
     def abort(self) -> None:
         raise AssertionError
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.later.append(callback)
 
 
 async def resolve(ip_address: str) -> str:
@@ -148,22 +163,75 @@ async def test_prompt_is_withdrawn() -> None:
     assert not peer.is_prompted
 
 
-async def test_early_lines_are_limited() -> None:
-    """A peer that says too much before it is connected is refused."""
+async def test_early_lines_wait() -> None:
+    """Nothing more is read while a line waits that was not asked for; then the next one is."""
     peer, wire = make()
-    peer.feed(b"\n" * (MAX_WAITING_LINES + 5))
-    assert peer.is_closing
-    assert "before the handshake" in json.loads(wire.writes[0])["message"]
-    assert len(wire.writes) == 1
+    peer.feed(b"1\n2\n3")
+    assert wire.is_paused
+    assert await peer.ask(PROMPT) == "1"
+    assert await peer.ask(PROMPT) == "2"
+    assert wire.is_paused
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(peer.ask, PROMPT)
+        await anyio.wait_all_tasks_blocked()
+        assert [wire.is_paused] == [False]
+        peer.feed(b"3\n")
+
+
+async def test_turns() -> None:
+    """Who sends much at once has its turn, then the others have theirs; nothing is read meanwhile, nor lost."""
+    peer, wire = make()
+    heard: list[bytes] = []
+
+    def slow(peer: Peer, line: bytes) -> None:
+        heard.append(line)
+        end = monotonic() + 0.001
+        while monotonic() < end:
+            pass
+
+    peer.welcome(slow, 5000)
+    peer.feed(b"".join(b"%d\n" % number for number in range(LINES_A_LOOK * 4)))
+    assert len(heard) == LINES_A_LOOK
+    assert wire.is_paused
+    peer.feed(b"last\n")  # what was on its way when reading was paused
+    while wire.later:
+        wire.later.pop()()
+    assert heard == [b"%d" % number for number in range(LINES_A_LOOK * 4)] + [b"last"]
+    assert not wire.is_paused
+
+
+async def test_nothing_is_kept_of_who_left() -> None:
+    """A peer that is lost keeps none of what it sent, nor what holds it."""
+    peer, _ = make()
+    peer.feed(b"x" * 900)
+    peer.lost()
+    assert not peer._early
+    assert peer.transport is None
+    other, wire = make()
+    other.welcome(lambda peer, line: None, 10_000)
+    other.feed(b"x" * 9000)
+    other.lost()
+    assert other._lines.held == 0
+    for callback in wire.later:
+        callback()
 
 
 async def test_long_line() -> None:
-    """A line over the limit ends the connection with one error; what follows is not read."""
+    """A line over the limit ends the connection: before it is connected with an error, afterwards without."""
     peer, wire = make()
     peer.feed(b"x" * 1001)
     peer.feed(b"y\n" * 10)
     assert peer.is_closing
+    assert "1000" in json.loads(wire.writes[0])["message"]
     assert len(wire.writes) == 1
+    connected, wire = make()
+    heard: list[bytes] = []
+    connected.welcome(lambda peer, line: heard.append(line), 50)
+    connected.feed(b"good\n" + b"x" * 51)
+    connected.feed(b"y\n" * 10)
+    assert connected.is_closing
+    assert heard == [b"good"]
+    assert wire.writes == []
 
 
 async def test_welcome() -> None:
@@ -218,13 +286,13 @@ async def test_work() -> None:
     for number in range(MAX_WAITING_WORK):
         assert peer.do(lambda number=number: work(number))  # type: ignore[misc]
     assert not peer.do(lambda: work(-1))
-    for _ in range(3):
-        task = await peer.next_work()
-        assert task is not None
-        await task()
-    assert done == [0, 1, 2]
-    peer.close()
-    assert await peer.next_work() is None
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(peer.work)
+        await anyio.wait_all_tasks_blocked()
+        assert done == list(range(MAX_WAITING_WORK))
+        peer.do(anyio.sleep_forever)
+        await anyio.wait_all_tasks_blocked()
+        peer.lost()  # what is under way for a peer that is gone is cancelled
 
 
 async def test_nothing_to_nobody() -> None:

@@ -17,7 +17,7 @@ from msl_network.errors import (
     UnknownServiceError,
 )
 from msl_network.messages import Identity
-from msl_network.registry import ClientMember, Registry, ServiceMember
+from msl_network.registry import CLIENTS_AT_THEIR_LIMIT, ClientMember, Registry, ServiceMember
 
 MAX_CALLS = 3
 NAMES = st.sampled_from(["A", "B", "C"])
@@ -143,7 +143,13 @@ def test_the_limit_of_calls() -> None:
         registry.request(one, "Echo", "same")
     with pytest.raises(BusyError, match=r"one\[h:1\] waits for 3 replies"):
         registry.request(one, "Echo", "1")
-    with pytest.raises(BusyError, match="the 'Echo' service has 3 unanswered requests"):
+    assert registry.request(two, "Echo", "1"), "one Client alone does not shut a Service to others"
+    for number in range(CLIENTS_AT_THEIR_LIMIT - 1):
+        other = registry.join_client("", Identity(type="client", name=f"c{number}"), "h:1")
+        for _ in range(MAX_CALLS):
+            if registry.services["Echo"].open_calls < MAX_CALLS * CLIENTS_AT_THEIR_LIMIT:
+                registry.request(other, "Echo", "same")
+    with pytest.raises(BusyError, match="the 'Echo' service has 48 unanswered requests"):
         registry.request(two, "Echo", "1")
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msl_network_plugins.json_lines import MAX_DEPTH, MAX_DIGITS, JsonLines, JsonLinesCodec
 
-from msl_network import Answer, Failure, MessageError, Prompt, Reply, Request, Result
+from msl_network import Answer, Failure, MendedReply, MessageError, Prompt, Reply, Request, Result
 
 CODEC = JsonLinesCodec()
 
@@ -236,7 +236,12 @@ def test_an_integer_that_is_too_long(payload: str) -> None:
     error = refused(raw(f"[{payload}]"))
     assert error.wire_text() == "ValueError: an integer has more than 4300 digits"
     assert error.uid == "7"
-    assert refused(b'{"requester": "a", "uid": "7", "result": [%s]}' % payload.encode(), "decode_reply").uid == "7"
+    assert (
+        refused(
+            b'{"requester": "a", "uid": "7", "error": false, "result": [%s]}' % payload.encode(), "decode_reply"
+        ).uid
+        == "7"
+    )
     assert refused(raw(f"[NaN, {payload}]")).uid == ""
     assert refused(raw("[]", uid="9" * 5000)).uid == ""
 
@@ -340,7 +345,7 @@ def test_a_service_says_good_bye() -> None:
         (b'{"result": NaN, "requester": 1, "uid": "7"}', "TypeError: 'requester' must be a JSON string"),
         (b'{"result": 1, "requester": [], "uid": "7"}', "TypeError: 'requester' must be a JSON string"),
         (b'{"result": 1, "service": 1, "uid": "7"}', "TypeError: 'service' must be a JSON string"),
-        (b'{"result": "\xff", "uid": "7"}', "ValueError: the line is not UTF-8"),
+        (b'{"result": "\xff", "uid": "7", "error": false}', "ValueError: the line is not UTF-8"),
         (b'{"uid": "7"}', "KeyError: \"the message has no 'attribute'"),
     ],
 )
@@ -358,8 +363,50 @@ def test_a_notification(value: str) -> None:
     notification = CODEC.decode_notification(line)
     args, kwargs = notification.result
     assert notification.service == "Echo"
-    assert [bytes(item) for item in args] == [value.encode()]
+    assert bytes(args) == f"[{value}]".encode()
     assert {key: bytes(item) for key, item in kwargs.items()} == {"x": value.encode()}
+
+
+def test_a_notification_for_self() -> None:
+    """A keyword argument that is called self would end the Clients of 1.0, whose handlers are methods."""
+    error = refused(b'{"result": [[], {"self": 1}], "service": "Echo"}', "decode_notification")
+    assert "keyword argument 'self'" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "mended"),
+    [
+        (b'{"result": 1, "uid": "7"}', {"error": False}),
+        (b'{"result": 1, "uid": "7", "error": null}', {"error": False}),
+        (b'\xef\xbb\xbf{"result": 1, "uid": "7", "error": false}', {"error": False}),
+        (b'{"result": null, "uid": "7", "error": 1}', {"error": True, "traceback": []}),
+        (b'{"result": null, "uid": "7", "error": true, "message": "x"}', {"message": "x", "traceback": []}),
+        (b'{"result": null, "uid": "7", "error": true, "message": 5, "traceback": "t"}', {"traceback": ["t"]}),
+        (b'{"result": [[], {}], "uid": "notification", "error": true, "service": "E"}', {"error": False}),
+    ],
+)
+def test_a_reply_that_lacks_something(line: bytes, mended: dict[str, Any]) -> None:
+    """What would end the Clients of 1.0 is mended before it is forwarded."""
+    reply = CODEC.decode_reply(line)
+    assert isinstance(reply, MendedReply)
+    found = json.loads(reply.line)
+    assert {key: found[key] for key in mended} == mended
+    assert isinstance(found["error"], bool)
+    assert not found["error"] or isinstance(found["message"], str)
+    assert reply.line.endswith(b"}\r\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"error": false, "result": 1, "uid": "7"}',
+        b'{"error": true, "result": null, "uid": "7", "message": "KeyError: x", "traceback": ["a"]}',
+        b'{"error": false, "result": NaN, "uid": "7"}',
+    ],
+)
+def test_a_reply_that_is_whole(line: bytes) -> None:
+    """It is forwarded as it is."""
+    assert type(CODEC.decode_reply(line)) is Reply
 
 
 @pytest.mark.parametrize("result", ["1", "[]", "[[]]", "[[], {}, 1]", "[{}, []]", "[[], null]", "null"])
