@@ -306,7 +306,7 @@ class Books(RuleBasedStateMachine):
         if service is not None:
             if (client, service) not in self.links and (self.is_locked(service) or self.is_full(service)):
                 expected = LinkError
-            elif self.open_calls(client) >= MAX_CALLS or self.open_calls(service) >= MAX_CALLS:
+            elif self.open_calls(client) >= MAX_CALLS or self.open_calls(service) >= MAX_CALLS * CLIENTS_AT_THEIR_LIMIT:
                 expected = BusyError
         found = self.refused(expected, self.registry.request, client, name, uid)
         if expected is None:
