@@ -21,21 +21,20 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from .commands import Command, CommandTable, manager_commands
+from .commands import CommandTable, manager_commands
 from .config import DEFAULT_PORT, Config, log_level_number
+from .desk import Desk
 from .errors import (
     AuthenticationError,
     AuthorizationError,
-    BusyError,
     HandshakeTimeoutError,
     MessageError,
     RequestError,
     StartError,
-    StoreError,
 )
 from .handshake import Handshake
-from .hooks import FAILURES
-from .messages import Identity, Prompt, Request, Result
+from .listening import bind
+from .messages import Identity, Prompt
 from .peer import Peer, PeerLost, flush
 from .plugins import load
 from .protocol import Event
@@ -44,11 +43,11 @@ from .resolver import Resolver
 from .router import Router
 from .running import run
 from .terminal import parse_identity
-from .transport import Accepted, Listener, bind, is_exhausted, listen
+from .transport import Accepted, Listener, is_exhausted, listen
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -67,7 +66,6 @@ _ANONYMOUS = (
     "set 'auth' in [manager] of its configuration (or, to let everybody in, allow_anonymous = true "
     "or --allow-anonymous)"
 )
-_NOT_ADMINISTRATOR = "You must be an administrator to send this request to the Manager"
 
 
 class Manager:
@@ -94,9 +92,10 @@ class Manager:
         self.hostname = socket.gethostname()
         self._port = self.config.port
         self._registry: Registry[Peer] = Registry(max_calls=self.config.limits.pending)
-        self._router = Router(self._registry, self, self.hooks.authorizer)
         self._resolver = Resolver(self.config.limits.resolve_timeout)
         self._commands = CommandTable()
+        self._desk = Desk(self, self._commands)
+        self._router = Router(self._registry, self._desk, self.hooks.authorizer)
         self._commands.add(manager_commands(self), "the Manager")
         for plugin, commands in self.hooks.commands():
             self._commands.add(commands, plugin)
@@ -169,6 +168,11 @@ class Manager:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(self.config.limits.shutdown_timeout):
                     await self.hooks.stopping(self)
                 logger.info("Network Manager stopped")
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody called `stop`."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Stop accepting, close all connections, and end `serve`. It returns at once."""
@@ -413,19 +417,6 @@ class Manager:
             self.hooks.unlocked(peer, service)
         return sorted(other.name for other in member.locks)
 
-    def take(self, peer: Peer, request: Request) -> None:
-        """Answer a request to the Manager: at once, or in the peer's own task if that needs to wait.
-
-        Raises:
-            RequestError: If it is refused at once.
-        """
-        command = self._commands.find(request.attribute)
-        if command.is_async or (command.administrator and not peer.is_admin):
-            if not peer.do(lambda: self._work(peer, request, command)):
-                raise BusyError("too many requests to the Manager wait already; ask again later")
-        else:
-            self._answer(peer, request, _attempt(command, self._bind(peer, request, command)))
-
     # Private
 
     async def _accept(
@@ -486,50 +477,14 @@ class Manager:
             logger.warning("letting in everybody, without authentication (allow_anonymous)")
         else:
             logger.info("letting in peers of this computer only, because 'auth' is empty")
+        idle = sorted(set(self.config.sections) - {name for name, _ in self.hooks.plugins})
+        if idle:
+            logger.warning("not enabled, although there are settings for it: %s", ", ".join(idle))
 
     def _client(self, peer: Peer) -> ClientMember[Peer]:
         if not isinstance(peer.member, ClientMember):
             raise AuthorizationError("only a connected Client may ask for that")
         return peer.member
-
-    async def _work(self, peer: Peer, request: Request, command: Command) -> None:
-        """Answer a request that needs to wait: for credentials, or for the command itself."""
-        try:
-            if command.administrator and not peer.is_admin:
-                await self._log_in(peer)
-            result = _attempt(command, self._bind(peer, request, command))
-            self._answer(peer, request, await _attempt_later(command, result) if command.is_async else result)
-        except RequestError as error:
-            peer.fail(error, request.uid, peer.network_name)
-        flush(self._touched)
-
-    async def _log_in(self, peer: Peer) -> None:
-        try:
-            with anyio.fail_after(self.config.limits.prompt_timeout):
-                handshake = Handshake(peer, self.network_name)
-                peer.is_admin = await self.hooks.authenticate_administrator(peer, handshake)
-        except (RequestError, TimeoutError) as error:
-            logger.info("%s is no administrator: %s", peer.network_name, str(error) or "no answer")
-        if not peer.is_admin:
-            raise AuthenticationError(_NOT_ADMINISTRATOR)
-
-    def _bind(self, peer: Peer, request: Request, command: Command) -> Callable[[], Any]:
-        if command.administrator:
-            logger.info("%s sent the administrator request %r", peer.network_name, request.attribute)
-        return command.bind(peer, *peer.codec.decode_values(request))
-
-    def _answer(self, peer: Peer, request: Request, result: object) -> None:
-        if self._stop.is_set():  # who shut the Manager down expects the end of the connection, not a reply
-            return
-        try:
-            line = peer.codec.encode(Result(result=result, requester=peer.network_name, uid=request.uid))
-        except Exception as error:  # whatever a plugin's command returned
-            logger.exception("the result of %r cannot be sent", request.attribute)
-            raise RequestError(
-                f"the result of {request.attribute!r} cannot be sent, the Manager's log has the details",
-                wire_name="RuntimeError",
-            ) from error
-        peer.enqueue(line)
 
     def _tls_context(self) -> ssl.SSLContext | None:
         from .tls import ensure_certificate, server_context  # noqa: PLC0415 - only who uses TLS pays for it
@@ -551,34 +506,6 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise MessageError(f"{name!r} must be a JSON string, found {type(value).__name__}", wire_name="TypeError")
     return value
-
-
-def _attempt(command: Command, call: Callable[[], Any]) -> Any:
-    """Call a command; what it raises becomes something that a peer can be told."""
-    try:
-        return call()
-    except FAILURES as error:
-        raise _refusal(command, error) from error
-
-
-async def _attempt_later(command: Command, result: Awaitable[Any]) -> Any:
-    try:
-        return await result
-    except FAILURES as error:
-        raise _refusal(command, error) from error
-
-
-def _refusal(command: Command, error: BaseException) -> RequestError:
-    if isinstance(error, RequestError):
-        return error
-    if isinstance(error, (ValueError, TypeError, KeyError)):
-        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        return RequestError(text, wire_name=type(error).__name__)
-    if isinstance(error, StoreError):
-        logger.error("%s: %s", command.name, error)
-        return RequestError(str(error), wire_name="OSError")
-    logger.error("the command %r failed", command.name, exc_info=error)
-    return RequestError(f"{command.name!r} failed; the Manager's log has the details", wire_name="RuntimeError")
 
 
 def run_forever(

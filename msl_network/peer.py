@@ -214,6 +214,10 @@ class Peer:
     def send(self, data: bytes) -> None:
         """Put bytes into the outbox and send it."""
         self.enqueue(data)
+        self.flush_all()
+
+    def flush_all(self) -> None:
+        """Send what was put into outboxes, of this peer and of others, outside of `feed`."""
         flush(self._touched)
 
     def fail(self, error: Exception, uid: object, requester: str) -> None:

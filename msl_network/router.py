@@ -11,7 +11,7 @@ expected. It must not know sockets, or how a message is encoded.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from .errors import (
     BusyError,
@@ -27,6 +27,7 @@ from .wire import line_end
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .desk import Desk
     from .peer import Peer
     from .registry import ClientMember, Registry, ServiceMember
 
@@ -40,17 +41,6 @@ MAX_AUTHORIZED: Final = 4096
 
 MAX_ANSWER: Final = 64 * 1024
 """The longest answer to a prompt of a connected peer, in bytes; a longer line is a request."""
-
-
-class Desk(Protocol):
-    """Who answers requests to the Manager."""
-
-    @property
-    def network_name(self) -> str:
-        """The Manager's network name."""
-
-    def take(self, peer: Peer, request: Request) -> None:
-        """Answer a request to the Manager, now or later."""
 
 
 class Router:

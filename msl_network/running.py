@@ -49,10 +49,13 @@ def run(manager: Manager) -> None:
         anyio.run(_serve, manager)
     except KeyboardInterrupt:  # where signals cannot be waited for, it was stopped all the same
         pass
-    except BaseExceptionGroup as group:
-        error = first_of(group)
-        if not isinstance(error, StartError):
-            logger.critical("stopped by an error that nobody expected", exc_info=group)
+    except (StartError, BaseExceptionGroup) as problem:
+        error = first_of(problem) if isinstance(problem, BaseExceptionGroup) else problem
+        if isinstance(error, StartError):
+            # the terminal is told by whoever called; without this the file would not know why it ends
+            handlers[0].handle(logger.makeRecord(logger.name, logging.ERROR, "", 0, str(error), (), None))
+        else:
+            logger.critical("stopped by an error that nobody expected", exc_info=problem)
         raise error from None
     finally:
         for handler in handlers:

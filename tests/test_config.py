@@ -124,7 +124,7 @@ def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
         ("[manager.tls]\nenabled = 1", "[manager.tls] enabled: found 1, allowed is true or false"),
         ("[manager.tls]\nkey_file_password = 1", "[manager.tls] key_file_password: found no text, allowed is "),
         ("[manager\n", "is not valid TOML: Expected"),
-        ("[manager]\nx = 1\nx = 2\n\n", "is not valid TOML: Cannot overwrite a value"),
+        ("[manager]\nx = 1\nx = 2\n\n", "is not valid TOML: "),
         (f"x = {'9' * 5000}", "is not valid TOML: "),
         (f"x = {'[' * 5000}", "is not valid TOML: "),
     ],

@@ -156,6 +156,17 @@ def test_start_error_comes_out_as_it_is() -> None:
             run(Manager(settings(port=port)))
 
 
+def test_start_error_is_in_the_log_file(tmp_path: Path) -> None:
+    """Who finds the log file later reads there why the Manager did not start."""
+    log = tmp_path / "why.log"
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        section = {"host": "127.0.0.1", "port": port, "log_file": str(log), "tls": {"enabled": False}}
+        with pytest.raises(ListenError):
+            run(Manager(Config.from_dict({"manager": section})))
+    assert f"[ERROR] msl_network - cannot listen on 127.0.0.1, port {port}" in log.read_text()
+
+
 def test_error_that_nobody_expected_is_logged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the Manager itself ends it, and the log has the traceback."""
 

@@ -1,0 +1,128 @@
+"""Answers what Clients ask of the Manager: at once, or in the Client's own task if that needs to wait.
+
+Rule of this file: each request gets exactly one answer, its result or an error with its uid; whatever a command
+raises or returns, nothing else happens. It must not know what the commands do.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .errors import AuthenticationError, BusyError, RequestError, StoreError
+from .handshake import Handshake
+from .hooks import FAILURES
+from .messages import Request, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .commands import Command, CommandTable
+    from .manager import Manager
+    from .peer import Peer
+
+__all__ = ["Desk"]
+
+logger = logging.getLogger("msl_network")
+
+_NOT_ADMINISTRATOR = "You must be an administrator to send this request to the Manager"
+
+
+class Desk:
+    """Where requests to the Manager are answered.
+
+    Args:
+        manager: The Manager.
+        commands: What it can be asked for.
+    """
+
+    def __init__(self, manager: Manager, commands: CommandTable) -> None:
+        self._manager = manager
+        self._commands = commands
+
+    @property
+    def network_name(self) -> str:
+        """The Manager's network name."""
+        return self._manager.network_name
+
+    def take(self, peer: Peer, request: Request) -> None:
+        """Answer a request to the Manager: at once, or in the peer's own task if that needs to wait.
+
+        Raises:
+            RequestError: If it is refused at once.
+        """
+        command = self._commands.find(request.attribute)
+        if command.is_async or (command.administrator and not peer.is_admin):
+            if not peer.do(lambda: self._work(peer, request, command)):
+                raise BusyError("too many requests to the Manager wait already; ask again later")
+        else:
+            self._answer(peer, request, _attempt(command, self._bind(peer, request, command)))
+
+    async def _work(self, peer: Peer, request: Request, command: Command) -> None:
+        """Answer a request that needs to wait: for credentials, or for the command itself."""
+        try:
+            if command.administrator and not peer.is_admin:
+                await self._log_in(peer)
+            result = _attempt(command, self._bind(peer, request, command))
+            self._answer(peer, request, await _attempt_later(command, result) if command.is_async else result)
+        except RequestError as error:
+            peer.fail(error, request.uid, peer.network_name)
+        peer.flush_all()
+
+    async def _log_in(self, peer: Peer) -> None:
+        try:
+            with anyio.fail_after(self._manager.config.limits.prompt_timeout):
+                handshake = Handshake(peer, self._manager.network_name)
+                peer.is_admin = await self._manager.hooks.authenticate_administrator(peer, handshake)
+        except (RequestError, TimeoutError) as error:
+            logger.info("%s is no administrator: %s", peer.network_name, str(error) or "no answer")
+        if not peer.is_admin:
+            raise AuthenticationError(_NOT_ADMINISTRATOR)
+
+    def _bind(self, peer: Peer, request: Request, command: Command) -> Callable[[], Any]:
+        if command.administrator:
+            logger.info("%s sent the administrator request %r", peer.network_name, request.attribute)
+        return command.bind(peer, *peer.codec.decode_values(request))
+
+    def _answer(self, peer: Peer, request: Request, result: object) -> None:
+        if self._manager.is_stopping:  # who shut the Manager down expects the end of the connection, not a reply
+            return
+        try:
+            line = peer.codec.encode(Result(result=result, requester=peer.network_name, uid=request.uid))
+        except Exception as error:  # whatever a plugin's command returned
+            logger.exception("the result of %r cannot be sent", request.attribute)
+            raise RequestError(
+                f"the result of {request.attribute!r} cannot be sent, the Manager's log has the details",
+                wire_name="RuntimeError",
+            ) from error
+        peer.enqueue(line)
+
+
+def _attempt(command: Command, call: Callable[[], Any]) -> Any:
+    """Call a command; what it raises becomes something that a peer can be told."""
+    try:
+        return call()
+    except FAILURES as error:
+        raise _refusal(command, error) from error
+
+
+async def _attempt_later(command: Command, result: Awaitable[Any]) -> Any:
+    try:
+        return await result
+    except FAILURES as error:
+        raise _refusal(command, error) from error
+
+
+def _refusal(command: Command, error: BaseException) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, (ValueError, TypeError, KeyError)):
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        return RequestError(text, wire_name=type(error).__name__)
+    if isinstance(error, StoreError):
+        logger.error("%s: %s", command.name, error)
+        return RequestError(str(error), wire_name="OSError")
+    logger.error("the command %r failed", command.name, exc_info=error)
+    return RequestError(f"{command.name!r} failed; the Manager's log has the details", wire_name="RuntimeError")
