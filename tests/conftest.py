@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .wire_peer import WAYS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,3 +25,16 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Each asynchronous test runs on both backends."""
     backend: str = request.param
     return backend
+
+
+@pytest.fixture(params=WAYS, ids=["-".join(way) for way in WAYS])
+def way(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Backend and transport, for what must hold on all of them; `anyio_backend` is then to be the first."""
+    chosen: tuple[str, str] = request.param
+    return chosen
+
+
+@pytest.fixture
+def transport(way: tuple[str, str]) -> str:
+    """The transport of `way`."""
+    return way[1]

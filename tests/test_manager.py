@@ -26,7 +26,7 @@ from msl_network import (
     hookimpl,
 )
 
-from .wire_peer import DEADLINE, WAYS, WirePeer, client, config, connected, service, until
+from .wire_peer import DEADLINE, WirePeer, client, config, connected, service, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,20 +39,9 @@ pytestmark = pytest.mark.anyio
 HOSTNAME = socket.gethostname()
 
 
-@pytest.fixture(params=WAYS, ids=["asyncio-protocol", "asyncio-streams", "trio-streams"])
-def way(request: pytest.FixtureRequest) -> tuple[str, str]:
-    chosen: tuple[str, str] = request.param
-    return chosen
-
-
 @pytest.fixture
 def anyio_backend(way: tuple[str, str]) -> str:
     return way[0]
-
-
-@pytest.fixture
-def transport(way: tuple[str, str]) -> str:
-    return way[1]
 
 
 @pytest.fixture

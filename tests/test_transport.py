@@ -14,16 +14,10 @@ from msl_network.errors import ListenError
 from msl_network.listening import bind
 from msl_network.transport import Listener, Transport, is_exhausted, listen
 
-from .wire_peer import DEADLINE, WAYS, until
+from .wire_peer import DEADLINE, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-@pytest.fixture(params=WAYS, ids=["asyncio-protocol", "asyncio-streams", "trio-streams"])
-def way(request: pytest.FixtureRequest) -> tuple[str, str]:
-    chosen: tuple[str, str] = request.param
-    return chosen
 
 
 @pytest.fixture

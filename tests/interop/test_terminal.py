@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from .lab import HOSTNAME, Lab, Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to type into")
 
 
 class Terminal(Process):
