@@ -146,6 +146,8 @@ class Config:
     source: str = field(default="", metadata=_HIDDEN)
 
     def __post_init__(self) -> None:
+        if self.host is not None and (not self.host or "\0" in self.host):
+            raise ValueError(f"host: found {self.host!r}, allowed is a name or an address; leave it out for all")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port: found {self.port}, allowed is 0 (any free port) to 65535")
         for key in ("auth", "plugins", "without"):

@@ -13,7 +13,7 @@ import anyio
 
 from .errors import AuthenticationError, BusyError, RequestError, StoreError
 from .handshake import Handshake
-from .hooks import FAILURES
+from .hooks import FAILURES, FAILURES_LATER, is_cancelled
 from .messages import Request, Result
 
 if TYPE_CHECKING:
@@ -111,7 +111,11 @@ def _attempt(command: Command, call: Callable[[], Any]) -> Any:
 async def _attempt_later(command: Command, result: Awaitable[Any]) -> Any:
     try:
         return await result
-    except FAILURES as error:
+    except FAILURES_LATER as error:
+        raise _refusal(command, error) from error
+    except anyio.get_cancelled_exc_class() as error:
+        if is_cancelled():
+            raise
         raise _refusal(command, error) from error
 
 

@@ -36,15 +36,18 @@ if TYPE_CHECKING:
     from .peer import Peer
     from .store import Store
 
-__all__ = ["Hooks", "implements"]
+__all__ = ["FAILURES", "FAILURES_LATER", "Hooks", "implements", "is_cancelled"]
 
 logger = logging.getLogger("msl_network")
 
 _EXPECTED: Final = (RequestError, PeerLost)
 """What a plugin that is asked about a peer may raise to say something; anything else is its own failure."""
 
-FAILURES: Final = (Exception, SystemExit)
-"""What a stranger's code may raise that must not end the Manager."""
+FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)
+"""What a stranger's code that does not wait may raise, and must not end the Manager."""
+
+FAILURES_LATER: Final = (Exception, SystemExit)
+"""The same of code that waits; whether a cancellation is its own is to be found out."""
 
 _SPECIFICATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     name: member for name, member in vars(hookspecs).items() if inspect.isfunction(member)
@@ -245,10 +248,10 @@ class Hooks:
             return await _call(impl, **values)
         except _EXPECTED:
             raise
-        except FAILURES as error:
+        except FAILURES_LATER as error:
             raise _broken(impl, impl.function.__name__, error, refusal) from None
         except anyio.get_cancelled_exc_class() as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             # something in the plugin was cancelled, and it let that out
             raise _broken(impl, impl.function.__name__, error, refusal) from None
@@ -352,7 +355,7 @@ def _mistake(impl: Any, what: str) -> None:
     logger.error("plugin %r failed in %s; it refuses", impl.plugin_name, what)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Whether somebody ends the task that calls, by a scope of anyio or by asyncio itself."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
@@ -383,7 +386,7 @@ def _heard(impl: Any, hook: str, values: Mapping[str, object], *, brief: bool = 
 async def _heard_later(impl: Any, hook: str, **values: object) -> None:
     try:
         await _call(impl, **values)
-    except FAILURES as error:
+    except FAILURES_LATER as error:
         _shrug(impl, hook, error)
 
 
@@ -392,7 +395,7 @@ async def _start(impl: Any, manager: Manager) -> None:
         await _call(impl, manager=manager)
     except StartError:
         raise
-    except FAILURES as error:
+    except FAILURES_LATER as error:
         # a plugin that could not prepare cannot be trusted to refuse anybody
         logger.exception("plugin %r failed in 'started'", impl.plugin_name)
         raise PluginError(impl.plugin_name, _failed("started", error)) from error

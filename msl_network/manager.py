@@ -47,7 +47,7 @@ from .transport import Accepted, Listener, is_exhausted, listen
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -101,6 +101,8 @@ class Manager:
             self._commands.add(commands, plugin)
         self._peers: set[Peer] = set()
         self._touched: list[Peer] = []
+        self._busy: set[Peer] = set()
+        self._connections: anyio.abc.TaskGroup | None = None
         self._stop = anyio.Event()
         self._running: AsyncExitStack | None = None
         self._has_served = False
@@ -152,6 +154,7 @@ class Manager:
             await self.hooks.started(self)
             try:
                 async with anyio.create_task_group() as connections:
+                    self._connections = connections
                     async with anyio.create_task_group() as accepting:
                         for listener in listeners:
                             accepting.start_soon(self._accept, listener, connections, context)
@@ -284,6 +287,7 @@ class Manager:
                 finally:
                     joined = peer.member is not None
                     self.remove_peer(peer)
+                    await peer.finish(limits.shutdown_timeout)
         except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
             # also a Client of 1.0 that only fetches the certificate, or one without TLS
             reason = f"connection closed prematurely ({error})" if str(error) else "connection closed prematurely"
@@ -332,8 +336,8 @@ class Manager:
         user = f" (user {peer.username!r})" if peer.username else ""
         logger.info("%s is connected as a %s%s", peer.network_name, identity.type, user)
         self.hooks.peer_joined(peer, identity)
-        peer.welcome(receive, self.config.limits.max_message)
-        await peer.work()
+        peer.welcome(receive, self.config.limits.max_message, self._spawn)
+        await peer.closing()
 
     def remove_peer(self, peer: Peer) -> None:
         """Free everything that a peer holds; its open calls are answered with an error."""
@@ -440,6 +444,10 @@ class Manager:
             with anyio.CancelScope(shield=True):
                 await listener.aclose()
 
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._connections is not None:
+            self._connections.start_soon(work)
+
     def _new_peer(self, accepted: Accepted) -> Peer:
         ip_address, port = accepted.remote
         is_local = ip_address in {"127.0.0.1", "::1", accepted.local[0]} or ip_address.startswith("127.")
@@ -450,6 +458,7 @@ class Manager:
             hostname=self.hostname,
             codec=self.hooks.make_codec(self.config.encoding),
             touched=self._touched,
+            busy=self._busy,
             handshake_limit=self.config.limits.max_handshake_message,
             outbox_limit=self.config.limits.outbox,
             resolve=self._resolver.lookup,

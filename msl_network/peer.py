@@ -23,7 +23,7 @@ from .protocol import Connection, Event, Role, State
 from .wire import LineBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from .codec import Codec
     from .registry import ClientMember, ServiceMember
@@ -39,6 +39,12 @@ MAX_WAITING_WORK = 256
 
 TURN = 0.005
 """How long the messages of one peer are handled at a stretch, in seconds; then the others have their turn."""
+
+DRAIN = 10.0
+"""How long a peer may go on sending after a message that is too long, in seconds."""
+
+QUIET = 0.1
+"""How long it must be quiet before the connection is closed, in seconds."""
 
 LINES_A_LOOK = 16
 """After how many messages the clock is looked at: looking costs a tenth of a message."""
@@ -58,6 +64,7 @@ class Peer:
         hostname: The name of this computer, by which local peers are known.
         codec: Reads and writes its messages.
         touched: Where a peer puts itself when it has something to send; whoever fed a chunk flushes them.
+        busy: Where a peer puts itself while its messages wait for their turn; all of them share one.
         handshake_limit: The longest line before the peer is connected, in bytes.
         outbox_limit: How many bytes are kept for a peer that does not read.
         resolve: Finds the host name of an address.
@@ -72,6 +79,7 @@ class Peer:
         hostname: str,
         codec: Codec,
         touched: list[Peer],
+        busy: set[Peer],
         handshake_limit: int,
         outbox_limit: int,
         resolve: Callable[[str], Awaitable[str]],
@@ -113,10 +121,15 @@ class Peer:
         self._early = bytearray()
         self._turns: deque[bytes] = deque()
         self._answers: deque[bytes] = deque()
+        self._is_heard: bool | None = None  # while its last words are thrown away: whether there were any
+        self._is_working = False
         self._working: anyio.CancelScope | None = None
-        self._work: deque[Callable[[], Awaitable[None]]] = deque()
+        self._spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None] | None = None
+        self._work: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
         self._wake = anyio.Event()
+        self._answered = anyio.Event()
         self._touched = touched
+        self._busy = busy
         self._outbox: list[bytes] = []
         self._outbox_size = 0
         self._outbox_limit = outbox_limit
@@ -141,7 +154,9 @@ class Peer:
 
         What takes longer than a turn goes on when the others had theirs; until then nothing more is read.
         """
-        if self.receive is None:
+        if self._is_heard is not None:
+            self._is_heard = True
+        elif self.receive is None:
             self._keep(data)
         elif self._turns:
             self._turns.extend(self._lines.feed(data))
@@ -159,9 +174,10 @@ class Peer:
         self._is_lost = True
         self.transport = None
         self._lines = LineBuffer(0)
-        for kept in (self._outbox, self._early, self._turns, self._answers, self._work):
+        for kept in (self._outbox, self._early, self._turns, self._answers):
             kept.clear()
         self._outbox_size = 0
+        self._busy.discard(self)
         self._wake_up()
 
     def pause_writing(self) -> None:
@@ -271,15 +287,22 @@ class Peer:
         self.connection.receive(Event.ANSWER)
         self.is_prompted = False
         self._answers.append(line)
-        self._wake.set()
+        self._answered.set()
 
-    def welcome(self, receive: Callable[[Peer, bytes], None], limit: int) -> None:
+    def welcome(
+        self,
+        receive: Callable[[Peer, bytes], None],
+        limit: int,
+        spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+    ) -> None:
         """Hand all lines to the router from now on, those first that came early.
 
         Args:
             receive: Takes each line.
             limit: The longest line from now on, in bytes.
+            spawn: Starts a task, for what is to be done and needs to wait.
         """
+        self._spawn = spawn
         self._lines.limit = limit
         self.receive = receive
         early = bytes(self._early)
@@ -289,28 +312,37 @@ class Peer:
         if early:
             self.feed(early)
 
-    def do(self, work: Callable[[], Awaitable[None]]) -> bool:
+    def do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Have something done that needs to wait, after what waits already.
 
         Returns:
             False if too much waits already.
         """
-        if len(self._work) >= MAX_WAITING_WORK:
+        if len(self._work) >= MAX_WAITING_WORK or self._spawn is None:
             return False
         self._work.append(work)
-        self._wake.set()
+        if not self._is_working:
+            self._is_working = True
+            self._spawn(self._work_off)
         return True
 
-    async def work(self) -> None:
-        """Do what is to be done until the peer is gone or to be closed; what is under way then is cancelled."""
+    async def closing(self) -> None:
+        """Wait until the peer is gone, or is to be closed."""
         while not self.is_closing:
-            if self._work:
-                task = self._work.popleft()
-                with anyio.CancelScope() as self._working:
-                    await task()
-                self._working = None
-            else:
+            await self._sleep()
+
+    async def finish(self, limit: float) -> None:
+        """Wait until all is done that the peer asked for before it left; what takes longer is cancelled.
+
+        Args:
+            limit: How long that may take, in seconds.
+        """
+        with anyio.move_on_after(limit):
+            while self._is_working:
                 await self._sleep()
+        self._work.clear()
+        if self._working is not None:
+            self._working.cancel()
 
     async def resolve_hostname(self) -> str:
         """Find the host name, once. It takes at most the time that the configuration allows.
@@ -328,7 +360,7 @@ class Peer:
 
     def _handle(self, lines: list[bytes]) -> bool:
         """Act on lines. Returns False if the turn is over before them; `lines` are then those that are left."""
-        end = monotonic() + TURN
+        end = monotonic() + TURN / (len(self._busy) or 1)
         try:
             for index, line in enumerate(lines):
                 self.receive(self, line)  # type: ignore[misc]  # only called when there is a receiver
@@ -343,12 +375,14 @@ class Peer:
     def _hold(self) -> None:
         """Read nothing, and go on in a moment."""
         if self.transport is not None:
+            self._busy.add(self)
             self.transport.pause_reading()
             self.transport.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         lines = list(self._turns)
         self._turns.clear()
+        self._busy.discard(self)
         if self.is_closing or self.transport is None:
             return
         if not self._handle(lines):
@@ -364,7 +398,31 @@ class Peer:
         """Close the connection. An error could not carry the uid, and one without ends a Client of 1.0 for good."""
         if not self.is_closing:
             logger.warning("%s sent a message of more than %d bytes: disconnected", self, self._lines.limit)
-            self.close()
+            self._is_heard = True
+            if not self.do(self._drain):
+                self.close()
+
+    async def _drain(self) -> None:
+        """Let the peer finish its sentence: a connection that is closed meanwhile is reset, and old Clients hang."""
+        with anyio.move_on_after(DRAIN):
+            while self._is_heard:
+                self._is_heard = False
+                await anyio.sleep(QUIET)
+        self.close()
+
+    async def _work_off(self) -> None:
+        with anyio.CancelScope() as self._working:
+            while self._work:
+                try:
+                    await self._work.popleft()()
+                except PeerLost as lost:
+                    logger.debug("%s: %s", self, lost)
+                except Exception:
+                    logger.exception("%s: a request could not be handled, closing this connection", self)
+                    self.close()
+        self._working = None
+        self._is_working = False
+        self._wake.set()
 
     def _keep(self, data: bytes) -> None:
         """Keep what comes before the peer is connected; nothing more is read until it is asked for."""
@@ -394,7 +452,8 @@ class Peer:
         while not self._answers:
             if self.is_closing:
                 raise PeerLost(f"{self.address} left")
-            await self._sleep()
+            self._answered = anyio.Event()
+            await self._answered.wait()
         return self._answers.popleft()
 
     async def _sleep(self) -> None:
@@ -412,8 +471,7 @@ class Peer:
 
     def _wake_up(self) -> None:
         self._wake.set()
-        if self._working is not None:
-            self._working.cancel()
+        self._answered.set()
 
     def _ignore_line(self, line: bytes) -> None:
         """Drop what comes after the end."""

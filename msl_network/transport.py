@@ -260,7 +260,9 @@ class _Protocol(asyncio.Protocol):
             self._transport.resume_reading()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_soon(callback)
+        # one turn of the loop later, since it handles what is called soon before what the sockets bring
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, callback)
 
 
 # anyio streams
@@ -308,7 +310,7 @@ class _AcceptedStream:
             await anyio.aclose_forcefully(self._stream)
             raise
         async with anyio.create_task_group() as task_group:
-            transport = _StreamTransport(stream, receiver, task_group)
+            transport = _StreamTransport(stream, receiver, task_group, closing)
             task_group.start_soon(transport.read)
             task_group.start_soon(transport.send)
             try:
@@ -329,8 +331,11 @@ class _AcceptedStream:
 class _StreamTransport:
     """One task reads and feeds, one task writes what it is given."""
 
-    def __init__(self, stream: anyio.abc.ByteStream, receiver: Receiver, task_group: anyio.abc.TaskGroup) -> None:
+    def __init__(
+        self, stream: anyio.abc.ByteStream, receiver: Receiver, task_group: anyio.abc.TaskGroup, closing: float
+    ) -> None:
         self._stream = stream
+        self._closing = closing
         self._task_group = task_group
         self._go: anyio.Event | None = None
         self._receiver = receiver
@@ -346,7 +351,12 @@ class _StreamTransport:
                 if self._go is not None:
                     await self._go.wait()
                 self._receiver.feed(await self._stream.receive(READ_SIZE))
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        except anyio.EndOfStream:
+            # who says no more may still read what it asked for
+            with anyio.move_on_after(self._closing):
+                await self.drained()
+            self._lose()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             self._lose()
 
     async def send(self) -> None:

@@ -819,9 +819,39 @@ async def test_closed_list(manager: Manager, name: str) -> None:
         assert (await user.manager(name)).startswith(f"AttributeError: the Manager has no attribute {name!r}")
 
 
+async def test_leaving_after_a_command(transport: str) -> None:
+    """What an administrator asked for and did not wait for is done all the same."""
+    async with administrated(transport) as (manager, guard, user):
+        await user.call("Manager", "port")
+        await log_in(user)
+        await user.call("Manager", "guard.slow", "done", uid="s")
+        await user.write(b"disconnect\n")
+        await until(lambda: not manager.clients)
+        guard.done.set()
+        assert (await user.read())["result"] == "done"
+        await user.eof()
+
+
+async def test_half_closed(transport: str) -> None:
+    """Who says no more may still read what it asked for."""
+    async with Manager(config(transport)) as manager, connected(manager) as peer:
+        await peer.read()
+        await peer.write(b"client\n" + b"identity\n" * 50)
+        stream: Any = peer.stream
+        await stream.send_eof()
+        for _ in range(50):
+            assert (await peer.read())["error"] is False
+        await peer.eof()
+
+
 async def test_leaving_during_a_command(transport: str) -> None:
     """A Client that leaves while its command still runs is gone at once, with its links and locks."""
-    async with administrated(transport) as (manager, _, user), service(manager), client(manager, "Other") as other:
+    limits = {"shutdown_timeout": "50 ms"}
+    async with (
+        administrated(transport, limits=limits) as (manager, _, user),
+        service(manager),
+        client(manager, "Other") as other,
+    ):
         await user.call("Manager", "port")
         await log_in(user)
         await user.manager("link", "Echo")

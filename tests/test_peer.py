@@ -16,8 +16,10 @@ from msl_network.messages import Prompt
 from msl_network.peer import LINES_A_LOOK, MAX_WAITING_WORK, Peer, PeerLost, flush
 from msl_network.protocol import Event, State
 
+from .wire_peer import DEADLINE, until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +50,10 @@ class Wire:
         self.later.append(callback)
 
 
+def never(work: object) -> None:
+    raise AssertionError
+
+
 async def resolve(ip_address: str) -> str:
     return {"192.0.2.1": "lab.example.org"}.get(ip_address, ip_address)
 
@@ -60,6 +66,7 @@ def make(**changes: Any) -> tuple[Peer, Wire]:
         "hostname": "here",
         "codec": JsonLinesCodec(),
         "touched": [],
+        "busy": set(),
         "handshake_limit": 1000,
         "outbox_limit": 1000,
         "resolve": resolve,
@@ -189,7 +196,7 @@ async def test_turns() -> None:
         while monotonic() < end:
             pass
 
-    peer.welcome(slow, 5000)
+    peer.welcome(slow, 5000, never)
     peer.feed(b"".join(b"%d\n" % number for number in range(LINES_A_LOOK * 4)))
     assert len(heard) == LINES_A_LOOK
     assert wire.is_paused
@@ -208,7 +215,7 @@ async def test_nothing_is_kept_of_who_left() -> None:
     assert not peer._early
     assert peer.transport is None
     other, wire = make()
-    other.welcome(lambda peer, line: None, 10_000)
+    other.welcome(lambda peer, line: None, 10_000, never)
     other.feed(b"x" * 9000)
     other.lost()
     assert other._lines.held == 0
@@ -226,9 +233,13 @@ async def test_long_line() -> None:
     assert len(wire.writes) == 1
     connected, wire = make()
     heard: list[bytes] = []
-    connected.welcome(lambda peer, line: heard.append(line), 50)
+    spawned: list[Any] = []
+    connected.welcome(lambda peer, line: heard.append(line), 50, spawned.append)
     connected.feed(b"good\n" + b"x" * 51)
     connected.feed(b"y\n" * 10)
+    assert connected.connection.state is State.HANDSHAKE
+    (drain,) = spawned
+    await drain()  # until it is quiet
     assert connected.is_closing
     assert heard == [b"good"]
     assert wire.writes == []
@@ -239,7 +250,7 @@ async def test_welcome() -> None:
     peer, _ = make()
     heard: list[bytes] = []
     peer.feed(b"1\n2\n")
-    peer.welcome(lambda peer, line: heard.append(line), 5000)
+    peer.welcome(lambda peer, line: heard.append(line), 5000, never)
     peer.feed(b"x" * 3000 + b"\n")
     assert heard == [b"1", b"2", b"x" * 3000]
 
@@ -276,23 +287,63 @@ async def test_refuse_once() -> None:
 
 
 async def test_work() -> None:
-    """Work waits in order, in a bounded queue, and ends with the connection."""
+    """Work is done in order, by one task, from a bounded queue; a mistake in it costs that connection only."""
     peer, _ = make()
     done: list[int] = []
+    spawned: list[Any] = []
 
     async def work(number: int) -> None:
         done.append(number)
 
+    assert not peer.do(lambda: work(-1)), "it is not connected yet"
+    peer.welcome(lambda peer, line: None, 1000, spawned.append)
     for number in range(MAX_WAITING_WORK):
         assert peer.do(lambda number=number: work(number))  # type: ignore[misc]
     assert not peer.do(lambda: work(-1))
+    (work_off,) = spawned
+    await work_off()
+    assert done == list(range(MAX_WAITING_WORK))
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    peer.do(fail)
+    await spawned.pop()()
+    assert peer.is_closing
+
+
+async def test_work_of_a_peer_that_left() -> None:
+    """What a peer asked for before it left is finished, unless it takes too long."""
+    peer, _ = make()
+    done: list[str] = []
+    goes_on = anyio.Event()
+
+    async def short() -> None:
+        await goes_on.wait()
+        done.append("short")
+
+    async def long() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            done.append("cancelled")
+
     async with anyio.create_task_group() as task_group:
-        task_group.start_soon(peer.work)
-        await anyio.wait_all_tasks_blocked()
-        assert done == list(range(MAX_WAITING_WORK))
-        peer.do(anyio.sleep_forever)
-        await anyio.wait_all_tasks_blocked()
-        peer.lost()  # what is under way for a peer that is gone is cancelled
+
+        def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+            task_group.start_soon(work)
+
+        peer.welcome(lambda peer, line: None, 1000, spawn)
+        peer.do(short)
+        peer.lost()
+        await peer.closing()
+        goes_on.set()
+        await peer.finish(DEADLINE)
+        assert done == ["short"]
+        peer.do(long)
+        await peer.finish(0.05)
+        await until(lambda: done == ["short", "cancelled"])
+        await peer.finish(DEADLINE)
 
 
 async def test_nothing_to_nobody() -> None:

@@ -49,6 +49,20 @@ def test_without_tls(lab: Lab, how: str) -> None:
     assert calls(lab.client())
 
 
+@pytest.mark.ours
+@pytest.mark.parametrize("tls", [True, False])
+def test_message_that_is_too_long(lab: Lab, *, tls: bool) -> None:
+    """A Client that sends more than the Manager takes hears that its connection is lost; it does not wait for ever."""
+    (lab.folder / "limits.toml").write_text('[manager.limits]\nmax_message = "1 MiB"\n')
+    lab.keywords["disable_tls"] = not tls
+    lab.start_with("--config", str(lab.folder / "limits.toml"), "-H", "127.0.0.1", *([] if tls else ["--disable-tls"]))
+    lab.instruments("Echo")
+    client = lab.client()
+    with pytest.raises(PeerError, match="ConnectionAbortedError"):
+        client.run("cxn.link('Echo').echo('x' * 3_000_000)")
+    assert calls(lab.client())
+
+
 def test_tls_expected(lab: Lab) -> None:
     """A Client that expects TLS where there is none is told what to try; the Manager goes on serving."""
     lab.start(tls=False)
