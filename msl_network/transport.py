@@ -348,16 +348,20 @@ class _StreamTransport:
     async def read(self) -> None:
         try:
             while True:
-                if self._go is not None:
-                    await self._go.wait()
+                await self._may_read()
                 self._receiver.feed(await self._stream.receive(READ_SIZE))
         except anyio.EndOfStream:
             # who says no more may still read what it asked for
+            await self._may_read()
             with anyio.move_on_after(self._closing):
                 await self.drained()
             self._lose()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             self._lose()
+
+    async def _may_read(self) -> None:
+        while self._go is not None and not self._is_lost:
+            await self._go.wait()
 
     async def send(self) -> None:
         try:
@@ -412,3 +416,4 @@ class _StreamTransport:
         self._receiver.lost()
         self._idle.set()
         self._wake.set()
+        self.resume_reading()

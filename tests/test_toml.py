@@ -30,7 +30,7 @@ SIZES = st.integers(1, 2**40)
 SECONDS = st.floats(1e-9, 1e9)
 CONFIGS = st.builds(
     Config,
-    host=st.none() | TEXT,
+    host=st.none() | TEXT.filter(lambda text: text and "\0" not in text),
     port=st.integers(0, 65535),
     auth=NAMES,
     allow_anonymous=st.booleans(),
