@@ -1,11 +1,12 @@
-"""Runs a Manager as a program of its own: logging, signals, and the blocking loop.
+"""Runs a Manager as a program of its own: logging, signals, memory, and the blocking loop.
 
-Rule of this file: what a program does and a library must not: it writes log files and catches signals. It
+Rule of this file: what a program does and a library must not: it writes log files, catches signals, tunes malloc. It
 must not know how the Manager works.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -27,11 +28,16 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["first_of", "printable", "run", "set_up_logging"]
+__all__ = ["first_of", "keep_memory", "printable", "run", "set_up_logging"]
 
 logger = logging.getLogger("msl_network")
 
 FORMAT: Final = "%(asctime)s [%(levelname)-5s] %(name)s - %(message)s"
+
+
+M_TRIM_THRESHOLD: Final = -1  # of <malloc.h>
+M_MMAP_THRESHOLD: Final = -3
+MEBI: Final = 2**20
 
 
 def run(manager: Manager) -> None:
@@ -45,6 +51,7 @@ def run(manager: Manager) -> None:
     """
     level = logger.level
     handlers = set_up_logging(manager.config)
+    keep_memory()
     try:
         anyio.run(_serve, manager)
     except KeyboardInterrupt:  # where signals cannot be waited for, it was stopped all the same
@@ -94,6 +101,24 @@ def set_up_logging(config: Config) -> list[logging.Handler]:
     logger.setLevel(config.log_level_number())
     logger.info("logging to %s", path)
     return handlers
+
+
+def keep_memory() -> bool:
+    """Have the memory of large messages used again, where the C library is glibc.
+
+    It would map each block of more than 128 KiB anew and give it back at once, which costs a page fault per 4 KiB: two
+    thirds of the time of a 1 MB message. Up to 64 MiB of freed memory stay with the process instead.
+
+    Returns:
+        Whether that was done; not if the environment has settings for malloc of its own.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, 32 * MEBI)) and bool(mallopt(M_TRIM_THRESHOLD, 64 * MEBI))
 
 
 def printable(text: str) -> str:

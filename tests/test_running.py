@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from msl_network.config import Config
 from msl_network.errors import AuthenticationError, ListenError, PluginError, StartError
 from msl_network.hookspecs import hookimpl
 from msl_network.manager import Manager
-from msl_network.running import first_of, printable, run, set_up_logging
+from msl_network.running import first_of, keep_memory, printable, run, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,6 +203,26 @@ def test_system_without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Stops(lambda manager: manager.port)
     run(Manager(settings(), plugins=[seen]))
     assert seen.result
+
+
+def test_memory_is_kept_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C library is asked to use large blocks again, unless somebody decided otherwise or it cannot."""
+    asked: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, option: int, value: int) -> int:
+            asked.append((option, value))
+            return 1
+
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    assert keep_memory()
+    assert asked == [(-3, 32 * 2**20), (-1, 64 * 2**20)]
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    assert not keep_memory()
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert not keep_memory()
 
 
 def test_first_of_nested_groups() -> None:
