@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from .wire_peer import WAYS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# No test asserts time. Continuous integration tries the same examples each time, developers new ones.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(autouse=True)
