@@ -164,7 +164,7 @@ class Manager:
                         task_status.started(self)
                         await self._stop.wait()
                         accepting.cancel_scope.cancel()
-                    # two limits: one for what is pending, one for the goodbye of TLS
+                    # the limit twice: for what peers asked for before they left, and for what is to be sent to them
                     connections.cancel_scope.deadline = anyio.current_time() + 2 * self.config.limits.shutdown_timeout
                     await self.shutdown_manager()
             finally:
@@ -315,7 +315,7 @@ class Manager:
         return await self.hooks.check_identity(peer, Identity.parse(answer))
 
     async def handler(self, peer: Peer, identity: Identity) -> None:
-        """Let a peer in and do what it asks for that needs to wait, until it leaves.
+        """Let a peer in, have the router handle what it sends, and wait until it leaves.
 
         Args:
             peer: The connection.
@@ -345,16 +345,16 @@ class Manager:
         if member is None:
             return
         if isinstance(member, ClientMember):
-            locked = [service.name for service in member.links if member in service.locks]
+            unlocked = [(peer, service.name) for service in member.links if member in service.locks]
             gone = [(member, service.name) for service in self._registry.leave_client(member)]
         else:
-            locked = []
+            unlocked = [(client.peer, member.name) for client in member.locks]
             gone = [(client, member.name) for client in member.links]
             calls = self._registry.leave_service(member)
             self._router.unanswered([(call.client, call.service.name, call.uid) for call in calls])
             flush(self._touched)
-        for service in locked:
-            self.hooks.unlocked(peer, service)
+        for holder, service in unlocked:
+            self.hooks.unlocked(holder, service)
         for client, service in gone:
             self.hooks.unlinked(client.peer, service)
         logger.info("%s disconnected", peer.network_name)

@@ -3,8 +3,8 @@
     transport --feed--> lines --> receive(peer, line)        whoever has the word: the handshake, later the router
     enqueue --> outbox --flush--> transport                  never waits; full means full
 
-Rule of this file: nothing here awaits another peer, and nothing waits at all but `ask`, `closed` and
-`resolve_hostname`. It must not know what a message means, which plugins exist, or what a socket is.
+Rule of this file: nothing here awaits another peer, and nothing waits at all but `ask`, `closing`,
+`finish` and `resolve_hostname`. It must not know what a message means, which plugins exist, or what a socket is.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ class Peer:
     def lost(self) -> None:
         """Note that nothing more will come from the peer, and keep nothing of what came."""
         self._is_lost = True
+        self.receive = Peer._ignore_line
         self.transport = None
         self._lines = LineBuffer(0)
         for kept in (self._outbox, self._early, self._turns, self._answers):

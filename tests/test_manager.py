@@ -976,6 +976,7 @@ async def test_told(transport: str) -> None:
                 await user.manager("release_lock", "Echo")
                 await user.manager("unlink", "Echo")
                 await user.manager("link", "Echo")
+                await user.manager("acquire_lock", "Echo")
             await until(lambda: not manager.services)
         await until(lambda: not manager.clients)
         assert listening.heard == [
@@ -988,6 +989,8 @@ async def test_told(transport: str) -> None:
             "unlocked Echo",
             "unlinked Echo",
             "linked Echo",
+            "locked Echo False",
+            "unlocked Echo",
             "unlinked Echo",
             "left Echo",
             "left A",
@@ -1219,6 +1222,18 @@ async def test_accept_goes_on(manager: Manager, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(socket.socket, "accept", accept)
     async with client(manager), client(manager):
         assert len(manager.clients) == 2
+
+
+async def test_write_and_close(manager: Manager) -> None:
+    """Whoever embeds a Manager may send a peer a request, and close its connection."""
+    async with client(manager) as user:
+        (peer,) = manager._peers
+        await manager.write_request(peer, "blink", 3)
+        request = await user.read()
+        assert (request["attribute"], request["args"], request["requester"]) == ("blink", [3], manager.network_name)
+        manager.close_writer(peer)
+        await user.eof()
+    await until(lambda: not manager.clients)
 
 
 async def test_user_store(transport: str) -> None:

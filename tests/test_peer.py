@@ -214,6 +214,8 @@ async def test_nothing_is_kept_of_who_left() -> None:
     peer.lost()
     assert not peer._early
     assert peer.transport is None
+    peer.feed(b"too late\n\n")
+    assert not peer._early
     other, wire = make()
     other.welcome(lambda peer, line: None, 10_000, never)
     other.feed(b"x" * 9000)
