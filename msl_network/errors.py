@@ -25,6 +25,16 @@ Everything that goes wrong for a reason the package knows is a :class:`NetworkEr
         * :class:`ArgumentError` - a command was sent the wrong arguments
         * :class:`BusyError` - a limit is reached; the same request may pass later
         * :class:`ServiceLostError` - the Service left before it answered
+    * :class:`ConnectError` - a Client or a Service cannot connect; also a :class:`ConnectionError`
+        * :class:`ConnectTimeoutError` - it took too long; also a :class:`TimeoutError`
+        * :class:`UntrustedError` - the certificate of the Manager is not trusted; also a
+          :class:`ConnectionRefusedError`
+        * :class:`RefusedError` - the Manager lets the peer not in; also a :class:`ValueError`
+    * :class:`ConnectionLostError` - the connection ended; also a :class:`ConnectionAbortedError`
+    * :class:`CallTimeoutError` - the reply did not come in time; also a :class:`TimeoutError`
+    * :class:`RemoteError` - the other side answered with an error; also a :class:`RuntimeError`
+
+The last four kinds are also the built-in exceptions that the Client of 1.0 raises, which scripts catch.
 
 Rule of this file: a peer sees the class name that MSL-Network 1.0 used (``wire_name``), because scripts look
 for it. An exception must not know where it is raised or who catches it.
@@ -32,13 +42,20 @@ for it. An exception must not know where it is raised or who catches it.
 
 from __future__ import annotations
 
+import concurrent.futures
+import sys
+
 __all__ = [
     "ArgumentError",
     "AuthenticationError",
     "AuthorizationError",
     "BusyError",
+    "CallTimeoutError",
     "CertificateError",
     "ConfigError",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "ConnectionLostError",
     "HandshakeTimeoutError",
     "IdentityError",
     "LineTooLongError",
@@ -50,12 +67,15 @@ __all__ = [
     "NetworkError",
     "NotLinkedError",
     "PluginError",
+    "RefusedError",
+    "RemoteError",
     "RequestError",
     "ServiceLostError",
     "StartError",
     "StoreError",
     "UnknownAttributeError",
     "UnknownServiceError",
+    "UntrustedError",
 ]
 
 
@@ -245,3 +265,76 @@ class ServiceLostError(RequestError):
     """Raised when a Service left before it answered."""
 
     wire_name = "ConnectionAbortedError"
+
+
+class ConnectError(NetworkError, ConnectionError):
+    """Raised when a Client or a Service cannot connect to a Manager."""
+
+
+class ConnectTimeoutError(ConnectError, TimeoutError):
+    """Raised when connecting to a Manager takes longer than it may."""
+
+
+class UntrustedError(ConnectError, ConnectionRefusedError):
+    """Raised when the certificate that a Manager shows is not trusted."""
+
+
+class RefusedError(ConnectError, ValueError):
+    """Raised when a Manager does not let a peer in. Its text is what the Manager said."""
+
+
+class ConnectionLostError(NetworkError, ConnectionAbortedError):
+    """Raised when a connection to a Manager has ended, by whichever side."""
+
+
+if sys.version_info >= (3, 11):
+    _TimeoutError = TimeoutError
+else:  # they became one in Python 3.11, and scripts catch the one or the other
+
+    class _TimeoutError(TimeoutError, concurrent.futures.TimeoutError):
+        pass
+
+
+class CallTimeoutError(NetworkError, _TimeoutError):
+    """Raised when the reply to a request did not come in time. It is dropped when it comes.
+
+    Args:
+        what: What was asked for, as ``Service.attribute``.
+        seconds: How long it was waited for.
+    """
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(what, seconds)
+        self.what = what
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.what} was not answered within {self.seconds:g} s"
+
+
+class RemoteError(NetworkError, RuntimeError):
+    """Raised when the Manager, or a Service, answered a request with an error.
+
+    Args:
+        message: What the other side wrote: ``ClassName: text``.
+        what: What was asked for, as ``Service.attribute``.
+        remote_traceback: The lines of the traceback on the other side; empty if it sent none.
+    """
+
+    def __init__(self, message: str, what: str = "", remote_traceback: tuple[str, ...] = ()) -> None:
+        super().__init__(message, what, remote_traceback)
+        name, colon, text = message.partition(": ")
+        is_named = bool(colon) and name.isidentifier()
+        self.remote_class = name if is_named else ""
+        """The name of the exception's class on the other side, e.g. ``"ValueError"``; empty if it sent none."""
+        self.remote_message = text if is_named else message
+        """The text of the exception on the other side."""
+        self.remote_traceback = remote_traceback
+        self.what = what
+
+    def __str__(self) -> str:
+        message: str = self.args[0]
+        lines = [f"{message}  [{self.what}]" if self.what else message]
+        if self.remote_traceback:
+            lines += ["", "Traceback of the other side:", *self.remote_traceback]
+        return "\n".join(lines)

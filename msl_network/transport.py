@@ -13,7 +13,6 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import socket
 import sys
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -24,8 +23,10 @@ import anyio.lowlevel
 from anyio.streams.tls import TLSStream
 
 from .errors import ListenError
+from .sockets import tune
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import AsyncIterator, Callable
 
@@ -148,25 +149,6 @@ def _is_asyncio() -> bool:
     return True
 
 
-def _tune(sock: socket.socket) -> None:
-    """Have a dead peer found out, and small messages sent at once."""
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-    for name, value in (
-        ("TCP_KEEPIDLE", 30),  # seconds without a byte until the first probe
-        ("TCP_KEEPINTVL", 10),  # seconds between probes
-        ("TCP_KEEPCNT", 3),  # probes without an answer
-        ("TCP_USER_TIMEOUT", 30_000),  # milliseconds that sent bytes may stay unconfirmed
-    ):
-        option = getattr(socket, name, None)  # not every system has all of them
-        if option is not None:
-            options.append((socket.IPPROTO_TCP, option, value))
-    for level, option, value in options:
-        try:
-            sock.setsockopt(level, option, value)
-        except OSError as error:  # e.g. the peer has left already
-            logger.debug("socket option %s: %s", option, error)
-
-
 def _address(name: tuple[object, ...]) -> tuple[str, int]:
     host = str(name[0]).partition("%")[0]
     port = int(str(name[1]))
@@ -201,7 +183,7 @@ class _AcceptedSocket:
     async def open(
         self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
     ) -> AsyncIterator[Transport]:
-        _tune(self._socket)
+        tune(self._socket)
         protocol = _Protocol(receiver)
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {"ssl": context, "ssl_handshake_timeout": handshake} if context else {}
@@ -295,7 +277,7 @@ class _AcceptedStream:
     async def open(
         self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
     ) -> AsyncIterator[Transport]:
-        _tune(self._socket)
+        tune(self._socket)
         stream: anyio.abc.ByteStream = self._stream
         try:
             if context is not None:
