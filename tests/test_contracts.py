@@ -33,20 +33,36 @@ MODULES = [
     *(f"msl_network_plugins.{path.stem}" for path in PLUGIN_FILES if not path.stem.startswith("__")),
 ]
 
-SANS_IO = ["messages", "wire", "protocol", "terminal", "registry"]
+SANS_IO = [
+    "messages",
+    "wire",
+    "protocol",
+    "terminal",
+    "registry",
+    "payload",
+    "calls",
+    "signatures",
+    "identities",
+    "connecting",
+]
 
 PURE = {
     "__future__",
     "ast",
     "collections.abc",
+    "concurrent.futures",  # an exception of it
     "dataclasses",
     "enum",
+    "inspect",
+    "itertools",
     "json",
     "math",
     "msgspec",
     "reprlib",
-    "unicodedata",
+    "sys",  # the version of Python
+    "traceback",
     "typing",
+    "unicodedata",
     "warnings",
 }
 """What a file without I/O may import: it computes, and touches nothing outside of itself."""
