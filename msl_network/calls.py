@@ -8,6 +8,7 @@ a socket, a thread or a task: :mod:`msl_network.conversation` and :mod:`msl_netw
 
 from __future__ import annotations
 
+import math
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from .payload import decode, encode_request
 if TYPE_CHECKING:
     from .payload import Arrival
 
-__all__ = ["SHUTDOWN_MANAGER", "Call", "Calls"]
+__all__ = ["SHUTDOWN_MANAGER", "Call", "Calls", "check_timeout"]
 
 SHUTDOWN_MANAGER: Final = "shutdown_manager"
 """The request of an administrator whose answer is the end of the connection."""
@@ -92,7 +93,8 @@ class Calls:
         self._manager = manager
         self._waiting: dict[object, Call] = {}
         self._next_uid = count(1).__next__
-        self._last_words = ""
+        self.last_words = ""
+        """The last error of the Manager that was about no call: why it refuses the identity, perhaps."""
         self.lost: ConnectionLostError | None = None
         """Why the connection has ended, if it has."""
 
@@ -100,6 +102,10 @@ class Calls:
     def are_waiting(self) -> bool:
         """Whether the reply to any call is still to come."""
         return bool(self._waiting)
+
+    def waiting(self) -> list[Call]:
+        """Return the calls whose replies are still to come."""
+        return list(self._waiting.values())
 
     def add(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Add a call, and return the line to send for it.
@@ -154,7 +160,7 @@ class Calls:
         uid = arrival.uid
         call = self._waiting.pop(uid, None) if uid.__class__ is str else None
         if call is not None:
-            self._last_words = ""  # whatever it was about, it was not the end
+            self.last_words = ""  # whatever it was about, it was not the end
             self._finish(call, arrival)
         elif uid == NOTIFICATION_UID:
             return arrival
@@ -169,8 +175,8 @@ class Calls:
         Args:
             reason: Why, in a sentence.
         """
-        if self._last_words:
-            reason = f"{reason}; before, it said: {self._last_words}"
+        if self.last_words:
+            reason = f"{reason}; before, it said: {self.last_words}"
         if self.lost is None:
             self.lost = ConnectionLostError(reason)
         while self._waiting:
@@ -182,6 +188,15 @@ class Calls:
                 continue
             # one object for each: a traceback grows with every place that raises it
             call.finish(None, None if call.ends_connection else ConnectionLostError(str(self.lost)))
+
+    def abandon(self, reason: str) -> None:
+        """Note that the connection is not to be used any more; nobody is there who waits for a reply.
+
+        Args:
+            reason: Why, in a sentence.
+        """
+        self._waiting.clear()
+        self.lost = ConnectionLostError(reason)
 
     def _finish(self, call: Call, arrival: Arrival) -> None:
         if call.is_forgotten:
@@ -206,7 +221,7 @@ class Calls:
             if self._waiting.pop(call.uid, None) is not None:
                 self._finish(call, arrival)
         elif arrival.error:
-            self._last_words = arrival.message
+            self.last_words = arrival.message
         return None
 
     def _oldest(self, message: str) -> Call | None:
@@ -219,3 +234,20 @@ class Calls:
             elif str(KeyError(f"the {call.service!r} Service is not connected"))[1:-1] in message:
                 return call
         return None
+
+
+def check_timeout(timeout: object) -> float:
+    """Return a timeout if it is one.
+
+    Args:
+        timeout: The longest time to wait, in seconds.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is no number after all (NaN).
+    """
+    if not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds or None, found {timeout!r}")
+    if math.isnan(timeout):
+        raise ValueError("timeout must be a number of seconds or None, found NaN")
+    return timeout

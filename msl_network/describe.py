@@ -69,8 +69,9 @@ def describe(service: object, ignored: Collection[str]) -> tuple[dict[str, Any],
             )
             continue
         attributes[name] = value
-        if callable(attribute):
-            doc = _doc(attribute)
+        found = inspect.getattr_static(type(service), name, None)
+        if callable(attribute) or isinstance(found, property):
+            doc = _doc(attribute if callable(attribute) else found)
             if _size(doc) > room:
                 doc = doc.partition("\n\n")[0]
             if doc and _size(doc) <= room:

@@ -17,6 +17,7 @@ from .payload import decode, encode_answer
 
 if TYPE_CHECKING:
     from .connecting import ConnectOptions
+    from .errors import ConnectError
     from .payload import Arrival
 
 __all__ = ["Introduction"]
@@ -41,6 +42,7 @@ class Introduction:
         self.password_manager = options.password_manager
         self.is_complete = False
         """Whether the identity was sent, which is the last question."""
+        self._has_asked = False
 
     def answer_line(self, line: bytes) -> bytes:
         """Return the line that answers a line of the handshake.
@@ -60,6 +62,15 @@ class Introduction:
         if arrival.error:
             raise RefusedError(arrival.message or f"Manager[{self._address}] gave no reason")
         return self.answer(arrival)
+
+    def was_too_slow(self, error: ConnectError) -> bool:
+        """Return whether to connect again: the Manager did not wait until a person had typed what is known now.
+
+        Args:
+            error: Why the connection came to nothing.
+        """
+        has_asked, self._has_asked = self._has_asked, False
+        return has_asked and (not isinstance(error, RefusedError) or str(error).startswith("TimeoutError:"))
 
     def needs_person(self, prompt: Arrival) -> bool:
         """Whether somebody must be asked before this question can be answered.
@@ -104,6 +115,7 @@ class Introduction:
         )
 
     def _ask(self, ask: Any, text: str, keyword: str) -> str:
+        self._has_asked = True
         try:
             answer: str = ask(text)
         except (EOFError, OSError, RuntimeError, AttributeError) as error:  # the last two: there is no sys.stdin

@@ -78,6 +78,14 @@ class LinkedService:
         """Return what this was made of."""
         return self.__name, self.__identity
 
+    def _check_assignment(self, name: str) -> None:
+        """Refuse to assign to what is the Service's: the Service would never hear of it."""
+        if not name.startswith("_") and name in self.service_attributes:
+            raise AttributeError(
+                f"{name!r} is an attribute of the {self.__name!r} Service and cannot be assigned here; call a method "
+                "that changes it"
+            )
+
     def _dressed(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         """Give a function that asks for an attribute the name, signature and docstring that it has in the Service."""
         method.__name__ = name

@@ -158,6 +158,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     language: str = "unknown"
     os: str = "unknown"
 
+    docs: dict[str, str] = {}
+    """The docstrings of a Service's methods; ours. Who links with it is told, nobody else."""
+
     @classmethod
     def parse(cls, value: object) -> Identity:
         """Make an identity of what a peer answered.
@@ -185,6 +188,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         if kind.lower() == "client":
             return cls(type="client", name=name, language=language, os=system)
         attributes: dict[str, Any] = _field(value, "attributes", dict)
+        docs = value.get("docs")
         return cls(
             type="service",
             name=name,
@@ -192,6 +196,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
             max_clients=_max_clients(value.get("max_clients")),
             language=language,
             os=system,
+            # no peer of 1.0 sends them, so whatever else is called so is none of our business
+            docs={name: doc for name, doc in docs.items() if isinstance(doc, str)} if isinstance(docs, dict) else {},
         )
 
 

@@ -1,7 +1,7 @@
-"""Calls the notification handlers of a Client, one after the other, in a thread of their own.
+"""Calls the notification handlers and the callbacks of a Client, one after the other, in a thread of their own.
 
 Rule of this file: a handler may take its time, raise, or call its Service; neither replies nor other handlers suffer.
-What comes while too much waits is lost, counted and said. It must not know where notifications come from.
+Of notifications, what comes while too much waits is lost, counted and said. It must not know where they come from.
 """
 
 from __future__ import annotations
@@ -54,17 +54,33 @@ class Notifier:
                     logger.warning("%s does not keep up with its notifications, some are lost", self._name)
                 self.lost += 1
                 return
-            self._waiting.append((handler, args, kwargs))
-            if not self._has_thread:
-                self._has_thread = True
-                threading.Thread(target=self._work, name=f"{self._name} notifications", daemon=True).start()
-            self._news.notify()
+            self._add(handler, args, kwargs)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have a function called that must not be lost, after what waits now; by the caller itself after :meth:`close`.
+
+        Args:
+            function: The function.
+            args: Its arguments.
+        """
+        with self._news:
+            if not self._is_closed:
+                self._add(function, list(args), {})
+                return
+        function(*args)
 
     def close(self) -> None:
         """Let the thread end when it has called the handlers that wait now."""
         with self._news:
             self._is_closed = True
             self._news.notify()
+
+    def _add(self, handler: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+        self._waiting.append((handler, args, kwargs))
+        if not self._has_thread:
+            self._has_thread = True
+            threading.Thread(target=self._work, name=f"{self._name} notifications", daemon=True).start()
+        self._news.notify()
 
     def _work(self) -> None:
         while True:
@@ -77,5 +93,5 @@ class Notifier:
             try:
                 handler(*args, **kwargs)
             except BaseException:  # also of sys.exit(): the next handler is another's
-                logger.exception("a notification handler of %s failed", self._name)
+                logger.exception("a handler of %s failed", self._name)
             del handler, args, kwargs  # or they would live until the next notification

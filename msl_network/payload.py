@@ -142,7 +142,7 @@ def encode_error(error: BaseException, requester: object, uid: object) -> bytes:
     try:
         text = str(error)
         lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines()
-    except Exception as problem:  # noqa: BLE001 - the exception of a stranger may fail at anything
+    except BaseException as problem:  # noqa: BLE001 - the exception of a stranger may fail at anything
         text = f"its text cannot be had: {type(problem).__name__}"
         lines = []
     message = {
@@ -256,6 +256,9 @@ def _to_json(value: object) -> object:
     to_json = getattr(type(value), "to_json", None)  # not of the value: a Link has each attribute that is asked for
     if callable(to_json):
         return to_json(value)
-    raise TypeError(
-        f"JSON cannot carry a value of type {type(value).__name__}; convert it, or give its class a to_json() method"
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    remedy = (
+        "convert it, e.g. with its tolist()" if hasattr(kind, "tolist") else "convert it, or add a to_json() method"
     )
+    raise TypeError(f"JSON cannot carry a value of type {name}; {remedy}")

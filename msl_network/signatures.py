@@ -58,7 +58,7 @@ def parse_signature(text: object) -> inspect.Signature | None:
         return inspect.Signature(
             reader.parameters(function.args), return_annotation=reader.annotation(function.returns)
         )
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         return None
 
 

@@ -51,16 +51,18 @@ def serving(answer: Callable[[socket.socket], object], host: str = HERE) -> Iter
     is_over = threading.Event()
 
     def serve() -> None:
-        while True:
-            sock, _ = listener.accept()
+        while not is_over.is_set():
+            try:
+                sock, _ = listener.accept()
+            except TimeoutError:
+                continue
             with sock:
-                if is_over.is_set():
-                    return
                 sock.settimeout(10)
                 with suppress(OSError):
                     answer(sock)
 
     with socket.create_server((host, 0)) as listener:
+        listener.settimeout(0.2)
         port: int = listener.getsockname()[1]
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -68,8 +70,8 @@ def serving(answer: Callable[[socket.socket], object], host: str = HERE) -> Iter
             yield port
         finally:
             is_over.set()
-            socket.create_connection((host, port), 10).close()
-            thread.join()
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 def over_tls(context: ssl.SSLContext) -> Callable[[socket.socket], object]:
