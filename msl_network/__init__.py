@@ -1,5 +1,7 @@
 """A Manager for laboratory networks: authenticates Clients and Services, links them, routes their messages."""
 
+from .blocking import Client, Link, LinkedClient, connect, filter_client_connect_kwargs
+from .client import AsyncClient, AsyncLink
 from .codec import Codec
 from .commands import Command
 from .config import Config, Limits, TLSSettings
@@ -7,18 +9,25 @@ from .errors import (
     ArgumentError,
     AuthenticationError,
     AuthorizationError,
+    CallTimeoutError,
     ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
     IdentityError,
     MessageError,
     NetworkError,
     PluginError,
+    RefusedError,
+    RemoteError,
     RequestError,
     StartError,
     StoreError,
+    UntrustedError,
 )
 from .handshake import Handshake
 from .hookspecs import hookimpl
-from .manager import Manager, filter_run_forever_kwargs, run_forever
+from .manager import Manager, filter_run_forever_kwargs, run_forever, run_services
 from .messages import (
     DISCONNECT,
     EMPTY_ARGS,
@@ -36,6 +45,7 @@ from .messages import (
     check_uid,
 )
 from .peer import Peer
+from .service import Service, filter_service_start_kwargs
 from .settings import Duration, File, Secret, Size
 from .store import Collection, Hostnames, Record, Records, Store, User, Users
 from .terminal import parse_request
@@ -47,13 +57,20 @@ __all__ = [
     "NOTIFICATION_UID",
     "Answer",
     "ArgumentError",
+    "AsyncClient",
+    "AsyncLink",
     "AuthenticationError",
     "AuthorizationError",
+    "CallTimeoutError",
+    "Client",
     "Codec",
     "Collection",
     "Command",
     "Config",
     "ConfigError",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "ConnectionLostError",
     "Duration",
     "Failure",
     "File",
@@ -62,6 +79,8 @@ __all__ = [
     "Identity",
     "IdentityError",
     "Limits",
+    "Link",
+    "LinkedClient",
     "Manager",
     "MendedReply",
     "MessageError",
@@ -72,21 +91,29 @@ __all__ = [
     "Prompt",
     "Record",
     "Records",
+    "RefusedError",
+    "RemoteError",
     "Reply",
     "Request",
     "RequestError",
     "Result",
     "Secret",
+    "Service",
     "Size",
     "StartError",
     "Store",
     "StoreError",
     "TLSSettings",
+    "UntrustedError",
     "User",
     "Users",
     "check_uid",
+    "connect",
+    "filter_client_connect_kwargs",
     "filter_run_forever_kwargs",
+    "filter_service_start_kwargs",
     "hookimpl",
     "parse_request",
     "run_forever",
+    "run_services",
 ]

@@ -22,7 +22,8 @@ import anyio.abc
 import anyio.to_thread
 
 from .commands import CommandTable, manager_commands
-from .config import DEFAULT_PORT, Config, log_level_number
+from .companions import ask_for_login, serve_beside
+from .config import DEFAULT_PORT, Config, log_level_number, secret_words
 from .desk import Desk
 from .errors import (
     AuthenticationError,
@@ -42,6 +43,7 @@ from .registry import ClientMember, Registry
 from .resolver import Resolver
 from .router import Router
 from .running import run
+from .service import Service, filter_service_start_kwargs
 from .terminal import parse_identity
 from .transport import Accepted, Listener, is_exhausted, listen
 
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 
     from .store import Store
 
-__all__ = ["Manager", "filter_run_forever_kwargs", "run_forever"]
+__all__ = ["Manager", "filter_run_forever_kwargs", "run_forever", "run_services"]
 
 logger = logging.getLogger("msl_network")
 
@@ -91,6 +93,8 @@ class Manager:
         self.hooks = load(self.config, plugins)
         self.hostname = socket.gethostname()
         self._port = self.config.port
+        self.cert_file: Path | None = None
+        """The certificate that peers are shown; from the start of `serve`, if there is TLS."""
         self._registry: Registry[Peer] = Registry(max_calls=self.config.limits.pending)
         self._resolver = Resolver(self.config.limits.resolve_timeout)
         self._commands = CommandTable()
@@ -351,8 +355,9 @@ class Manager:
             unlocked = [(client.peer, member.name) for client in member.locks]
             gone = [(client, member.name) for client in member.links]
             calls = self._registry.leave_service(member)
-            self._router.unanswered([(call.client, call.service.name, call.uid) for call in calls])
-            flush(self._touched)
+            if not self.is_stopping:  # else the Clients learn from the end of their connections whose end it is
+                self._router.unanswered([(call.client, call.service.name, call.uid) for call in calls])
+                flush(self._touched)
         for holder, service in unlocked:
             self.hooks.unlocked(holder, service)
         for client, service in gone:
@@ -391,7 +396,8 @@ class Manager:
         member = self._registry.link(client, service)
         if is_new:
             self.hooks.linked(peer, member.name)
-        return member.describe()
+        identity = member.describe()
+        return identity | {"docs": member.identity.docs} if member.identity.docs else identity
 
     def unlink(self, peer: Peer, service: str) -> bool:
         """Unlink a Client from a Service, which also releases its lock; true, also if the Service is gone."""
@@ -502,13 +508,13 @@ class Manager:
         if not tls.enabled:
             return None
         password = tls.key_file_password.value if tls.key_file_password else None
-        cert_file, key_file = ensure_certificate(
+        self.cert_file, key_file = ensure_certificate(
             cert_file=Path(tls.cert_file) if tls.cert_file else None,
             key_file=Path(tls.key_file) if tls.key_file else None,
             key_file_password=password,
             host=self.config.host,
         )
-        return server_context(cert_file, key_file, password)
+        return server_context(self.cert_file, key_file, password)
 
 
 def _text(name: str, value: object) -> str:
@@ -555,24 +561,64 @@ def run_forever(
     Raises:
         StartError: If the Manager cannot start; the text says why in one line.
     """
-    settings = (config or Config()).with_keywords(
-        auth_hostname=auth_hostname,
-        auth_login=auth_login,
-        auth_password=auth_password,
-        database=database,
-        disable_tls=disable_tls,
-        cert_file=cert_file,
-        key_file=key_file,
-        key_file_password=key_file_password,
-        host=host,
-        port=None if port == DEFAULT_PORT else port,
-        log_level=None if log_level == "INFO" else log_level,
-        log_file=log_file,
-    )
-    run(Manager(settings, plugins=plugins))
+    run(_manager(**locals()))
+
+
+def run_services(*services: Service, **kwargs: Any) -> None:
+    """Run a Manager, and Services that are connected to it, until the last of the Services has ended.
+
+    A Service ends when it is shut down, see :meth:`msl_network.Link.shutdown_service`. This function blocks, writes a
+    log file, and catches SIGINT and SIGTERM.
+
+    Args:
+        services: The Services, not started yet.
+        kwargs: What :func:`run_forever` takes, and what :meth:`msl_network.Service.start` takes; other keywords are
+            ignored, with a warning. The Services know `auth_password` and the certificate of the Manager without being
+            told; with `auth_login`, a person is asked for the `username` and `password` that are not given.
+
+    Raises:
+        TypeError: If something else is among them.
+        StartError: If the Manager cannot start; the text says why in one line.
+        ConnectError: If a Service cannot connect, for example because two have the same name.
+    """
+    if not services:
+        logger.warning(
+            "run_services was given no Service, so there is nothing to run; run_forever runs a Manager alone"
+        )
+        return
+    for service in services:
+        if not isinstance(service, Service):
+            raise TypeError(f"run_services takes Services, found {type(service).__name__}; make an object of the class")
+    settings = filter_run_forever_kwargs(**kwargs)
+    keywords = filter_service_start_kwargs(**kwargs)
+    ignored = sorted(kwargs.keys() - settings.keys() - keywords.keys() - {"auth_password", "password_manager"})
+    if ignored:
+        logger.warning("run_services ignores keywords that nobody knows: %s", ", ".join(ignored))
+    if settings.get("auth_login"):
+        keywords |= ask_for_login(keywords)
+    if settings.get("auth_password") is not None:
+        keywords["password_manager"] = secret_words([settings["auth_password"]])  # it may be in a file
+    manager = _manager(**settings)
+    run(manager, lambda: serve_beside(manager, services, keywords))
 
 
 def filter_run_forever_kwargs(**kwargs: Any) -> dict[str, Any]:
-    """Return those of the keyword arguments that `run_forever` takes."""
+    """Return those keyword arguments that `run_forever` takes; the others are left out.
+
+    Args:
+        kwargs: Any; `password_manager`, as a Service calls it, becomes `auth_password` unless that is there, too.
+    """
     known = inspect.signature(run_forever).parameters
-    return {name: value for name, value in kwargs.items() if name in known}
+    chosen = {name: value for name, value in kwargs.items() if name in known}
+    if "password_manager" in kwargs:
+        chosen.setdefault("auth_password", kwargs["password_manager"])
+    return chosen
+
+
+def _manager(*, config: Config | None = None, plugins: Sequence[object] = (), **keywords: Any) -> Manager:
+    """Return the Manager that the keywords of `run_forever` describe; one that has its default changes nothing."""
+    defaults = inspect.signature(run_forever).parameters
+    for name in ("port", "log_level"):
+        if keywords.get(name) == defaults[name].default:
+            del keywords[name]
+    return Manager((config or Config()).with_keywords(**keywords), plugins=plugins)

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from . import paths
-from .errors import StartError
+from .errors import ConnectError, StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .config import Config
     from .manager import Manager
 
@@ -40,25 +42,27 @@ M_MMAP_THRESHOLD: Final = -3
 MEBI: Final = 2**20
 
 
-def run(manager: Manager) -> None:
+def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None) -> None:
     """Run a Manager until it is stopped: by an administrator, SIGINT or SIGTERM.
 
     Args:
         manager: The Manager, not started yet.
+        companion: What to run beside it as soon as it accepts connections; when that ends, so does the Manager.
 
     Raises:
         StartError: If it cannot start.
+        ConnectError: If the companion cannot connect to it.
     """
     level = logger.level
     handlers = set_up_logging(manager.config)
     keep_memory()
     try:
-        anyio.run(_serve, manager)
+        anyio.run(_serve, manager, companion)
     except KeyboardInterrupt:  # where signals cannot be waited for, it was stopped all the same
         pass
-    except (StartError, BaseExceptionGroup) as problem:
+    except (StartError, ConnectError, BaseExceptionGroup) as problem:
         error = first_of(problem) if isinstance(problem, BaseExceptionGroup) else problem
-        if isinstance(error, StartError):
+        if isinstance(error, (StartError, ConnectError)):
             # the terminal is told by whoever called; without this the file would not know why it ends
             handlers[0].handle(logger.makeRecord(logger.name, logging.ERROR, "", 0, str(error), (), None))
         else:
@@ -161,12 +165,25 @@ def _indented(text: str) -> str:
     return "\n".join(f"    | {printable(line)}" for line in text.split("\n"))
 
 
-async def _serve(manager: Manager) -> None:
+async def _serve(manager: Manager, companion: Callable[[], Awaitable[None]] | None) -> None:
     async with anyio.create_task_group() as task_group:
         if threading.current_thread() is threading.main_thread():
             task_group.start_soon(_stop_on_signal, manager)
-        await manager.serve()
+        if companion is None:
+            await manager.serve()
+        else:
+            async with manager, anyio.create_task_group() as companions:
+                companions.start_soon(_stop_after, companion, manager)
+                await manager.wait_stopped()
+                # it is not cancelled: the end of the Manager ends its connections, and so the companion
         task_group.cancel_scope.cancel()
+
+
+async def _stop_after(companion: Callable[[], Awaitable[None]], manager: Manager) -> None:
+    try:
+        await companion()
+    finally:
+        manager.stop()
 
 
 async def _stop_on_signal(manager: Manager) -> None:
