@@ -1,16 +1,17 @@
 """Fixtures: laboratories, one for a test or one for the read-only tests of a file.
 
-Developing the tests themselves, ``MSL_NETWORK_INTEROP=theirs`` puts the Manager of 1.0 in the place of ours.
+Developing the tests themselves, ``MSL_NETWORK_INTEROP=theirs`` puts the Manager of 1.0 in the place of ours;
+``MSL_NETWORK_INTEROP_CLIENTS=ours`` and ``MSL_NETWORK_INTEROP_SERVICES=ours`` put our peers in the place of theirs.
+Tests that are about one or the other do not heed these.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .lab import MODULES, Client, Lab, laboratories
+from .lab import Client, Lab, chosen, laboratories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -18,16 +19,21 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Says what the marker of this folder means."""
+    """Says what the markers of this folder mean."""
     config.addinivalue_line("markers", "ours: a fact that does not hold for the Manager of 1.0")
+    config.addinivalue_line("markers", "inside: it reaches into a Client of 1.0, to have it ask what it would not")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves out what the Manager of 1.0 cannot pass, when it is put in the place of ours."""
-    if _implementation() == "theirs":
-        for item in items:
-            if item.get_closest_marker("ours"):
-                item.add_marker(pytest.mark.skip("the Manager of 1.0 cannot pass this"))
+    """Leaves out what those cannot pass that are put in the place of others."""
+    for marker, variable, default, reason in (
+        ("ours", "MSL_NETWORK_INTEROP", "ours", "the Manager of 1.0 cannot pass this"),
+        ("inside", "MSL_NETWORK_INTEROP_CLIENTS", "theirs", "it reaches into a Client of 1.0"),
+    ):
+        if chosen(variable, default) != default:
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,17 +46,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _implementation() -> str:
-    name = os.environ.get("MSL_NETWORK_INTEROP", "ours")
-    if name not in MODULES:
-        raise pytest.UsageError(f"MSL_NETWORK_INTEROP must be one of {', '.join(MODULES)}, and not {name!r}")
-    return name
-
-
 @pytest.fixture(scope="session")
 def implementation() -> str:
     """Whose Manager is tested: ours, or theirs to see whether a test is right."""
-    return _implementation()
+    return chosen("MSL_NETWORK_INTEROP", "ours")
 
 
 @pytest.fixture

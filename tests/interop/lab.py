@@ -1,10 +1,14 @@
-"""A laboratory on one computer: a Manager, and Services and Clients of 1.0, each a process of its own."""
+"""A laboratory on one computer: a Manager, and Services and Clients, each a process of its own.
+
+Each of the three is ours or theirs, that of ``msl-network`` 1.0.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +17,8 @@ import time
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +29,14 @@ T = TypeVar("T")
 
 PEERS = Path(__file__).parent / "peers"
 MODULES = {"ours": "msl_network", "theirs": "msl.network.cli"}
+"""What is run as the command ``msl-network``."""
+
+PACKAGES = {"ours": "msl_network", "theirs": "msl.network"}
+"""What a script imports."""
+
+EXAMPLES = {"ours": "msl_network.examples", "theirs": "msl.examples.network"}
+"""Where a script finds the Services of the documentation."""
+
 RUNNING = "Network Manager running on"
 """What a Manager writes when it is ready; scripts of 1.0 that start one through SSH wait for it."""
 
@@ -35,7 +49,20 @@ laboratories: list[Lab] = []
 
 
 class PeerError(Exception):
-    """An exception that a cell raised in a Client of 1.0: ``<class>: <text>``."""
+    """An exception that a cell raised in a Client: ``<built-in class>: <text>``."""
+
+
+def chosen(variable: str, default: str) -> str:
+    """Whose part it is: what a variable of the environment says, else the default.
+
+    Args:
+        variable: The name of the variable.
+        default: ``"ours"`` or ``"theirs"``.
+    """
+    name = os.environ.get(variable, default)
+    if name not in PACKAGES:
+        raise pytest.UsageError(f"{variable} must be one of {', '.join(PACKAGES)}, and not {name!r}")
+    return name
 
 
 class Process:
@@ -143,9 +170,17 @@ class Process:
         """Asks it to end: SIGTERM."""
         self._popen.terminate()
 
+    def interrupt(self) -> None:
+        """Does what Ctrl+C does: SIGINT."""
+        self._popen.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """Ends it at once, without a farewell."""
         self._popen.kill()
+
+    def freeze(self) -> None:
+        """Has it do nothing any more, with its connections open: SIGSTOP."""
+        self._popen.send_signal(signal.SIGSTOP)
 
     def wait(self) -> int:
         """Waits for its end and the end of its output.
@@ -191,7 +226,7 @@ class Manager(Process):
 
 
 class Client(Process):
-    """A Client of 1.0 in another process, ``cxn`` in the cells that it runs."""
+    """A Client in another process, ``cxn`` in the cells that it runs."""
 
     def submit(self, cell: str) -> None:
         """Starts a cell without waiting for it; ``result`` gets its value."""
@@ -229,10 +264,22 @@ class Lab:
         folder: An empty folder for the files of this laboratory.
         implementation: Whose Manager: ``"ours"`` or ``"theirs"``, that of 1.0.
         home: The Manager's home folder if it is there already.
+        clients: Whose Clients; those of 1.0 if ``MSL_NETWORK_INTEROP_CLIENTS`` does not say ``ours``.
+        services: Whose Services; those of 1.0 if ``MSL_NETWORK_INTEROP_SERVICES`` does not say ``ours``.
     """
 
-    def __init__(self, folder: Path, implementation: str, *, home: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        implementation: str,
+        *,
+        home: Path | None = None,
+        clients: str | None = None,
+        services: str | None = None,
+    ) -> None:
         self.implementation = implementation
+        self.clients = clients or chosen("MSL_NETWORK_INTEROP_CLIENTS", "theirs")
+        self.services = services or chosen("MSL_NETWORK_INTEROP_SERVICES", "theirs")
         self.folder = folder
         self.home = home or folder / "manager"
         self.port = free_port()
@@ -325,13 +372,16 @@ class Lab:
         """A new folder for a peer, as if on another computer: it knows no certificate yet."""
         return self.folder / f"{name} {len(self.processes)}"
 
-    def instruments(self, *names: str, ready: bool = True, max_clients: int = -1, **keywords: Any) -> Process:
-        """Starts a process with Services of 1.0.
+    def instruments(
+        self, *names: str, ready: bool = True, max_clients: int = -1, services: str = "", **keywords: Any
+    ) -> Process:
+        """Starts a process with Services.
 
         Args:
             *names: The names of the Services.
             ready: Whether to wait until the Manager has accepted all of them.
             max_clients: How many Clients each of them lets in.
+            services: Whose Services; those of the laboratory by default.
             **keywords: For ``Service.start``, beside or instead of those of the laboratory.
 
         Returns:
@@ -339,18 +389,20 @@ class Lab:
         """
         what = json.dumps([{"name": name, "max_clients": max_clients} for name in names])
         how = json.dumps(self.keywords | keywords)
-        command = [sys.executable, str(PEERS / "instruments.py"), what, how]
+        package = PACKAGES[services or self.services]
+        command = [sys.executable, str(PEERS / "instruments.py"), package, what, how]
         process = Process(f"the Services {', '.join(names)}", command, home=self._peer_home(names[0]))
         self.processes.append(process)
         if ready:
             assert json.loads(process.read()) == dict.fromkeys(names, "ready")
         return process
 
-    def notebook(self, home: Path | None = None, **keywords: Any) -> Client:
-        """Starts a process that runs cells of Python for a Client of 1.0 and is not connected yet.
+    def notebook(self, home: Path | None = None, *, clients: str = "", **keywords: Any) -> Client:
+        """Starts a process that runs cells of Python for a Client and is not connected yet.
 
         Args:
             home: The Client's home folder; a new one by default.
+            clients: Whose Client; that of the laboratory by default.
             **keywords: For ``connect``, beside or instead of those of the laboratory.
 
         Returns:
@@ -358,17 +410,18 @@ class Lab:
         """
         how = json.dumps(self.keywords | keywords)
         home = home or self._peer_home("notebook")
-        client = Client(f"notebook {how}", [sys.executable, str(PEERS / "cells.py"), how], home=home)
+        command = [sys.executable, str(PEERS / "cells.py"), PACKAGES[clients or self.clients], how]
+        client = Client(f"notebook {how}", command, home=home)
         self.processes.append(client)
         return client
 
     def client(self, name: str = "Client", home: Path | None = None, **keywords: Any) -> Client:
-        """Starts a Client of 1.0 and connects it; the cells that it runs know it as ``cxn``.
+        """Starts a Client and connects it; the cells that it runs know it as ``cxn``.
 
         Args:
             name: Its name.
             home: The Client's home folder; a new one by default.
-            **keywords: For ``connect``, beside or instead of those of the laboratory.
+            **keywords: For ``connect``, beside or instead of those of the laboratory, and ``clients``.
 
         Returns:
             The process.
@@ -377,6 +430,26 @@ class Lab:
         client.label = f"the Client {name}"
         client.run("cxn = connect(**kwargs)")
         return client
+
+    def script(self, name: str, text: str, package: str, *, home: Path | None = None) -> Process:
+        """Starts a script that was written for 1.0.
+
+        Args:
+            name: The name of the file.
+            text: What is in it; ``1875`` is replaced by the port of this laboratory.
+            package: ``"theirs"``: it is run as it is. ``"ours"``: with the names of our packages.
+            home: Its home folder; by default the Manager's, as on the same computer.
+
+        Returns:
+            The process.
+        """
+        for packages in (EXAMPLES, PACKAGES):
+            text = text.replace(packages["theirs"], packages[package])
+        file = self.folder / name
+        file.write_text(text.replace("1875", str(self.port)), encoding="utf-8")
+        process = Process(name, [sys.executable, str(file)], home=home or self.home, merge=True)
+        self.processes.append(process)
+        return process
 
     def end(self, process: Process) -> None:
         """Ends one process before the laboratory is closed."""

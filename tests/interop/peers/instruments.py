@@ -1,12 +1,15 @@
-"""Services of ``msl-network`` 1.0: instruments that answer, fail, notify and wait.
+"""Services: instruments that answer, fail, notify and wait.
 
-The command line holds two JSON texts: a list of instruments, ``{"name": ..., "max_clients": ...}`` each, and
-the keywords for ``Service.start``. When the Manager lists all of them, one line is written: a JSON object
-with ``"ready"`` for each name, or ``"ended"`` if its connection is over, or the error that ``start`` raised.
+The command line holds the package whose Services they are, ``msl.network`` or ``msl_network``, and two JSON texts: a
+list of instruments, ``{"name": ..., "max_clients": ...}`` each, and the keywords for ``Service.start``. When the
+Manager lists all of them, one line is written: a JSON object with ``"ready"`` for each name, or ``"ended"`` if its
+connection is over, or the error that ``start`` raised. When all are over, another line is written: an object that
+tells for each name how often ``shutdown_handler`` was called.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -14,15 +17,44 @@ import threading
 import time
 from typing import Any
 
-from msl.network import Service, connect
+network: Any = importlib.import_module(sys.argv[1])
 
 
-class Instrument(Service):  # type: ignore[misc]  # 1.0 has no type hints
+class Reading:
+    """What JSON does not know, but knows itself what it is in JSON."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a Client gets."""
+        return {"value": self.value, "unit": Instrument.unit}
+
+
+class Instrument(network.Service):  # type: ignore[misc]  # which one is not known before it runs
     """What the tests call."""
 
+    unit = "mm²"
+
     def __init__(self, name: str, max_clients: int | None = None) -> None:
-        super().__init__(name=name, max_clients=max_clients)
+        super().__init__(name=name, max_clients=max_clients, ignore_attributes=["hidden"])
         self._go = threading.Event()
+        self._shutdowns = 0
+        self.offset = 0.25
+        self.hidden = "not told, but not refused"
+
+    @property
+    def shutdowns(self) -> int:
+        """How often ``shutdown_handler`` was called."""
+        return self._shutdowns
+
+    def read(self, value: float) -> Reading:
+        """Returns an object that knows what it is in JSON."""
+        return Reading(value)
+
+    def broken(self) -> object:
+        """Returns an object that does not."""
+        return object()
 
     def echo(self, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns what it was called with."""
@@ -56,6 +88,10 @@ class Instrument(Service):  # type: ignore[misc]  # 1.0 has no type hints
         """Allows clients to end the Service."""
         return f"stopped: {reason}"
 
+    def shutdown_handler(self) -> None:
+        """Called when the connection is over."""
+        self._shutdowns += 1
+
 
 class Run(threading.Thread):
     """One Service and the thread that serves it."""
@@ -79,9 +115,15 @@ class Run(threading.Thread):
         return str(services.get(self.service.name, {}).get("address")).endswith(f":{self.service.port}")
 
 
+def tell(status: dict[str, Any]) -> None:
+    """Writes a line."""
+    sys.stdout.write(json.dumps(status) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Connects the instruments one after the other, tells, and serves until all are over."""
-    instruments, keywords = map(json.loads, sys.argv[1:])
+    instruments, keywords = map(json.loads, sys.argv[2:])
     runs = []
     for instrument in instruments:
         run = Run(Instrument(**instrument), keywords)
@@ -91,16 +133,15 @@ def main() -> None:
 
     # A Service is not told that it was accepted: a Client asks.
     if any(run.is_alive() for run in runs):
-        observer = connect(name="observer", **keywords)
+        observer = network.connect(name="observer", **keywords)
         while not all(run.is_known(observer.identities()["services"]) for run in runs if run.is_alive()):
             time.sleep(0.005)
         observer.disconnect()
 
-    status = {run.service.name: "ready" if run.is_alive() else run.outcome for run in runs}
-    sys.stdout.write(json.dumps(status) + "\n")
-    sys.stdout.flush()
+    tell({run.service.name: "ready" if run.is_alive() else run.outcome for run in runs})
     for run in runs:
         run.join()
+    tell({run.service.name: run.service.shutdowns for run in runs})
     os._exit(0)  # a request that is still being executed would keep the process alive
 
 
