@@ -133,10 +133,10 @@ class Client:
             if found is not None:
                 found.__notify(arrival)  # noqa: SLF001 - it is its own
 
-        def on_lost() -> None:
+        def on_lost(reason: str) -> None:
             found = client()
             if found is not None:
-                found.__end()  # noqa: SLF001 - it is its own
+                found.__end(reason)  # noqa: SLF001 - it is its own
 
         self.__conversation = Conversation(
             channel,
@@ -346,8 +346,8 @@ class Client:
                 except (TypeError, ValueError) as error:
                     logger.warning("a notification of %s is not as it should be: %s", arrival.service, error)
 
-    def __end(self) -> None:
-        logger.info("%s: %s", self.__network_name, self.__conversation.lost)
+    def __end(self, reason: str) -> None:
+        logger.info("%s: %s", self.__network_name, reason)
         self.__notifier.close()
         try:
             self.shutdown_handler()

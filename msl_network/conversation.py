@@ -65,7 +65,7 @@ class Conversation:
         network_name: The network name of this Client.
         notifier: Calls the callbacks of futures.
         on_notification: Called in the thread that reads; must neither block nor raise.
-        on_lost: Called once, when the connection has ended.
+        on_lost: Called once, with the reason, when the connection has ended.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Conversation:
         network_name: str,
         notifier: Notifier,
         on_notification: Callable[[Arrival], None],
-        on_lost: Callable[[], None],
+        on_lost: Callable[[str], None],
     ) -> None:
         self._channel = channel
         self._introduction = introduction
@@ -390,11 +390,12 @@ class Conversation:
     def _lose(self, reason: str) -> None:
         if not self._ending.acquire(blocking=False):
             return  # for good: it ends once
-        self._calls.lose("this Client has disconnected" if self._is_leaving else reason)
+        reason = "this Client has disconnected" if self._is_leaving else reason
+        self._calls.lose(reason)
         self._channel.close()
         self._ended.set()
         self._ring()
-        self._on_lost()
+        self._on_lost(reason)
 
 
 class _WaitingCall(Call):

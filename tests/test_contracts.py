@@ -60,6 +60,7 @@ PURE = {
     "msgspec",
     "reprlib",
     "sys",  # the version of Python
+    "threading",  # a lock
     "traceback",
     "typing",
     "unicodedata",

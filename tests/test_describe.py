@@ -44,7 +44,7 @@ class Instrument:
 
     @property
     def temperature(self) -> float:
-        """Not a docstring of something that can be called."""
+        """In kelvin."""
         self.evaluated += 1
         return 20.5
 
@@ -314,13 +314,14 @@ def test_a_name_that_is_listed_but_not_there(caplog: pytest.LogCaptureFixture) -
 
 
 def test_docstrings() -> None:
-    """What can be called is told with its docstring, if it has one, without the indentation of the source."""
+    """Methods and properties are told with their docstrings, if they have any, without the indentation of the source."""
     _, docs = describe(Instrument(), {"root", "part", "sample"})
     assert docs == {
         "add": "Add.",
         "make": "Make one.",
         "read": "Read a channel.\n\nSwitch to it:\n    at first",
         "slow": "Take a while.",
+        "temperature": "In kelvin.",
     }
 
 
