@@ -176,8 +176,13 @@ def test_a_keyword_that_nobody_knows(
 def test_who_logs_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a login a person is asked once, before anything has started; what was given is not asked for."""
     asked: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "alice")
-    monkeypatch.setattr("getpass.getpass", lambda text: asked.append(text) or "wonderland")
+
+    def answer(text: str) -> str:
+        asked.append(text)
+        return "alice" if "User name" in text else "wonderland"
+
+    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("getpass.getpass", answer)
     assert ask_for_login({}) == {"username": "alice", "password": "wonderland"}
     assert asked == ["User name for the Services: ", "Password for alice: "]
     assert ask_for_login({"username": "bob", "password": "x"}) == {"username": "bob", "password": "x"}

@@ -314,7 +314,7 @@ def test_a_name_that_is_listed_but_not_there(caplog: pytest.LogCaptureFixture) -
 
 
 def test_docstrings() -> None:
-    """Methods and properties are told with their docstrings, if they have any, without the indentation of the source."""
+    """Methods and properties are told with their docstrings, without the indentation of the source."""
     _, docs = describe(Instrument(), {"root", "part", "sample"})
     assert docs == {
         "add": "Add.",
