@@ -98,9 +98,14 @@ async def _introduce(
     lines = LineBuffer(sys.maxsize if options.read_limit is None else options.read_limit)
     while not introduction.is_complete:
         for line in lines.feed(await stream.receive(CHUNK)):
-            limit.deadline = math.inf  # a person who is asked takes as long as it takes; the Manager has its own limit
+            before, limit.deadline = (
+                limit.deadline,
+                math.inf,
+            )  # a person who is asked takes as long as it takes; the Manager has its own limit
             await stream.send(await to_thread.run_sync(introduction.answer_line, line, abandon_on_cancel=True))
-            limit.deadline = math.inf if options.timeout is None else anyio.current_time() + options.timeout
+            if introduction.has_asked and options.timeout is not None:
+                before = anyio.current_time() + options.timeout
+            limit.deadline = before
         if lines.overflow:
             raise ConnectError(
                 f"{options.address}: the first message is longer than the read_limit of {lines.limit} bytes"

@@ -158,10 +158,12 @@ class Calls:
         """
         arrival = decode(line)
         uid = arrival.uid
-        call = self._waiting.pop(uid, None) if uid.__class__ is str else None
+        call = self._waiting.get(uid) if uid.__class__ is str else None
         if call is not None:
             self.last_words = ""  # whatever it was about, it was not the end
+            # in this order: if Ctrl+C comes in between, the call is still found when the connection ends
             self._finish(call, arrival)
+            self._waiting.pop(uid, None)
         elif uid == NOTIFICATION_UID:
             return arrival
         elif uid == "":
@@ -184,7 +186,7 @@ class Calls:
                 _, call = self._waiting.popitem()
             except KeyError:  # another thread took the last
                 break
-            if call.is_forgotten:
+            if call.is_forgotten or call.done:
                 continue
             # one object for each: a traceback grows with every place that raises it
             call.finish(None, None if call.ends_connection else ConnectionLostError(str(self.lost)))
@@ -199,7 +201,7 @@ class Calls:
         self.lost = ConnectionLostError(reason)
 
     def _finish(self, call: Call, arrival: Arrival) -> None:
-        if call.is_forgotten:
+        if call.is_forgotten or call.done:
             return
         if arrival.error:
             text = arrival.message or "the other side gave no reason"

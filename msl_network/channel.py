@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import trust
 from .errors import ConnectError, ConnectionLostError
+from .sending import Sender
 from .sockets import tune
 from .wire import LineBuffer
 
@@ -86,16 +87,15 @@ class Channel:
     """
 
     def __init__(self, sock: socket.socket, limit: int | None = None, session: _Session | None = None) -> None:
-        sock.settimeout(None)
+        # there is no way there to send what the system takes at once from a socket that blocks
+        sock.setblocking(not IS_WINDOWS)
         self._socket = sock
         self._session = session
+        self._sender = Sender(sock, None if session is None else session.encrypt)
         self._lines = LineBuffer(NO_LIMIT if limit is None else limit)
-        self._sending = threading.Lock()
         self._chunk = SMALL_CHUNK
         self._received: list[bytes] = []
         self._is_closed = False
-        self.is_cut = False
-        """Whether the thread that was sending was interrupted (Ctrl+C) in the middle of a line; no other can follow."""
         self.port: int = sock.getsockname()[1]
         """The port of this end."""
 
@@ -108,29 +108,37 @@ class Channel:
         """Note that all lines that `receive` returned were taken care of. Whoever never asks `is_torn` need not."""
         self._received.clear()
 
-    def send(self, data: bytes) -> None:
-        """Send bytes, all of them, and wait until the system has taken them.
+    @property
+    def is_cut(self) -> bool:
+        """Whether a thread that was sending was interrupted (Ctrl+C) in the middle of a line."""
+        return self._sender.is_cut
+
+    def send(self, data: bytes, deadline: float | None = None) -> None:
+        """Send bytes. If the system does not take them now, they are kept, and sent by a thread.
 
         Args:
             data: One or more whole lines.
+            deadline: When to give up if very much waits to be sent already, by `time.monotonic`.
 
         Raises:
+            NoRoomError: If the deadline has passed.
             ConnectionLostError: If the connection has ended.
         """
-        with self._sending:
-            sent: list[int] = []
-            try:
-                out = data if self._session is None else self._session.encrypt(data)
-                sent.extend(map(self._socket.send, (out,)))  # in one step, as in receive()
-                if sent[0] < len(out):
-                    self._socket.sendall(memoryview(out)[sent[0] :])
-                    sent[0] = len(out)
-            except OSError as error:
-                raise ConnectionLostError(self._reason(error)) from None
-            except BaseException:
-                # what TLS has encrypted must be sent
-                self.is_cut = sent[0] < len(out) if sent else self._session is not None
-                raise
+        try:
+            self._sender.send(data, deadline)
+        except OSError as error:
+            raise ConnectionLostError(self._reason(error)) from None
+
+    def is_over(self) -> bool:
+        """Return whether the other side has ended the connection, as far as that can be seen before what it sent."""
+        try:
+            if hasattr(select, "POLLRDHUP"):
+                poll = select.poll()
+                poll.register(self._socket, select.POLLRDHUP)
+                return bool(poll.poll(0))
+            return self._is_readable(0) and not self._socket.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True
 
     def receive(self, timeout: float | None = None) -> list[bytes]:
         """Wait for bytes, and return the lines that are complete now.
@@ -165,6 +173,8 @@ class Channel:
                 if not data:
                     self._received.clear()
                     return []
+        except BlockingIOError:  # on Windows; it looked as if there were something
+            return []
         except (OSError, ValueError) as error:
             if isinstance(error, ConnectionLostError):
                 raise
@@ -183,6 +193,7 @@ class Channel:
     def close(self) -> None:
         """Close the connection. A thread that receives finds its end."""
         self._is_closed = True
+        self._sender.close()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # close() alone does not wake who waits in recv()
         self._socket.close()
@@ -190,8 +201,7 @@ class Channel:
     def _decrypt(self, data: bytes, session: _Session) -> bytes:
         plain = session.decrypt(data)
         if session.has_to_send:
-            with self._sending:
-                self._socket.sendall(session.encrypt(b""))
+            self._sender.send(b"")
         return plain
 
     def _is_readable(self, timeout: float | None) -> bool:
@@ -351,9 +361,11 @@ def _introduce(channel: Channel, introduction: Introduction, options: ConnectOpt
             for line in lines:
                 channel.send(introduction.answer_line(line))
                 if introduction.is_complete:
+                    channel.taken()
                     return
-                # a person who was asked took as long as it takes; the Manager has a limit of its own
-                deadline = _Deadline(options.timeout)
+                if introduction.has_asked:  # a person, which takes as long as it takes; the Manager has its own limit
+                    deadline = _Deadline(options.timeout)
+            channel.taken()
             lines = channel.receive(deadline.remaining)
     except _TooLongError as error:
         raise ConnectError(f"{options.address}: {error}") from None

@@ -35,6 +35,7 @@ from .errors import (
 )
 from .messages import MANAGER
 from .payload import encode_answer, encode_disconnect
+from .sending import NoRoomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,12 +145,13 @@ class Conversation:
         """
         call = _WaitingCall(service, attribute)
         deadline = None if timeout is None else time.monotonic() + check_timeout(timeout)
-        self._send(call, args, kwargs)
+        self._send(call, args, kwargs, deadline)
         try:
             while not call.done:
                 if self._turn.acquire(blocking=False):
                     self._own_turns += 1
                     self._reader = threading.get_ident()
+                    self._lose_if_torn()
                     self._read(call, deadline)
                     self._leave_turn()
                 else:
@@ -255,10 +257,13 @@ class Conversation:
         if self._attendant is not threading.current_thread():
             self._attendant.join(GOODBYE)
 
-    def _send(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _send(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], deadline: float | None = None) -> None:
         line = self._calls.add(call, args, kwargs)
         try:
-            self._channel.send(line)
+            self._channel.send(line, deadline)
+        except NoRoomError:
+            self._calls.forget(call, was_sent=False)
+            return  # the caller finds that the time is over
         except ConnectionLostError as error:
             self._calls.forget(call, was_sent=False)
             self._lose(str(error))
@@ -324,10 +329,14 @@ class Conversation:
             while True:
                 self._turn.release()  # raises if it is not ours
                 self._reader = 0
-                if self._channel.is_torn:
-                    self._lose("interrupted while a reply was being read")
+                self._lose_if_torn()
         except RuntimeError:
             self._wake_attendant()
+
+    def _lose_if_torn(self) -> None:
+        """End the connection if somebody was interrupted between receiving bytes and taking care of them."""
+        if self._channel.is_torn:
+            self._lose("interrupted while a reply was being read")
 
     def _wake_attendant(self) -> None:
         if self._attendant_sleeps or self._lines or self._calls.are_waiting:
@@ -343,6 +352,7 @@ class Conversation:
                 self._attendant_reads = True
                 self._reader = threading.get_ident()
                 try:
+                    self._lose_if_torn()
                     self._read_for_others()
                 except BaseException as error:  # nobody would read again, and everybody would wait
                     self._lose(f"the thread that reads has failed: {type(error).__name__}: {error}")

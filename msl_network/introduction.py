@@ -42,7 +42,8 @@ class Introduction:
         self.password_manager = options.password_manager
         self.is_complete = False
         """Whether the identity was sent, which is the last question."""
-        self._has_asked = False
+        self.has_asked = False
+        """Whether a person was asked, on this connection."""
 
     def answer_line(self, line: bytes) -> bytes:
         """Return the line that answers a line of the handshake.
@@ -69,7 +70,7 @@ class Introduction:
         Args:
             error: Why the connection came to nothing.
         """
-        has_asked, self._has_asked = self._has_asked, False
+        has_asked, self.has_asked = self.has_asked, False
         return has_asked and (not isinstance(error, RefusedError) or str(error).startswith("TimeoutError:"))
 
     def needs_person(self, prompt: Arrival) -> bool:
@@ -115,7 +116,7 @@ class Introduction:
         )
 
     def _ask(self, ask: Any, text: str, keyword: str) -> str:
-        self._has_asked = True
+        self.has_asked = True
         try:
             answer: str = ask(text)
         except (EOFError, OSError, RuntimeError, AttributeError) as error:  # the last two: there is no sys.stdin

@@ -33,6 +33,9 @@ __all__ = [
     "encode_result",
 ]
 
+MOST_TEXT: Final = 16 * 1024  # characters of the text of an error, and of each line of its traceback
+MOST_LINES: Final = 200  # of a traceback, from its end
+
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({list, tuple, dict})
 _PLAIN: Final = _SCALARS | _CONTAINERS
@@ -145,6 +148,9 @@ def encode_error(error: BaseException, requester: object, uid: object) -> bytes:
     except BaseException as problem:  # noqa: BLE001 - the exception of a stranger may fail at anything
         text = f"its text cannot be had: {type(problem).__name__}"
         lines = []
+    if len(text) > MOST_TEXT:
+        text = f"{text[:MOST_TEXT]}... ({len(text) - MOST_TEXT} more characters)"
+    lines = [line if len(line) <= MOST_TEXT else f"{line[:MOST_TEXT]}..." for line in lines[-MOST_LINES:]]
     message = {
         "error": True,
         "message": f"{type(error).__name__}: {text}",

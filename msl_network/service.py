@@ -97,6 +97,7 @@ class Service:
             self.__ignored.update(names)
         self.__tasks: list[Awaitable[Any]] = []
         self.__serving: Serving | None = None
+        self.__starting = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -244,7 +245,7 @@ class Service:
 
         Raises:
             ConnectError: If it cannot connect, or the Manager does not let it in.
-            RuntimeError: If the constructor of the subclass did not call that of Service.
+            RuntimeError: If it has started already, or the constructor of the subclass did not call that of Service.
         """
         if "_Service__ignored" not in vars(self):
             raise RuntimeError(f"the constructor of {type(self).__name__} must call super().__init__()")
@@ -263,13 +264,18 @@ class Service:
             assert_hostname=assert_hostname,
             auto_save=auto_save,
         )
-        serving = Serving(self, options, max_workers=self.__max_workers, refused=_REFUSED)
-        self.__serving = serving
-        tasks, self.__tasks = self.__tasks, []
-        if _has_loop():
-            _run_in_thread(serving, tasks, f"{self.__name} loop")
-        else:
-            serving.run(tasks)
+        if not self.__starting.acquire(blocking=False):
+            raise RuntimeError(f"the {self.__name!r} Service has started already, at Manager[{self.address_manager}]")
+        try:
+            serving = Serving(self, options, max_workers=self.__max_workers, refused=_REFUSED)
+            self.__serving = serving
+            tasks, self.__tasks = self.__tasks, []
+            if _has_loop():
+                _run_in_thread(serving, tasks, f"{self.__name} loop")
+            else:
+                serving.run(tasks)
+        finally:
+            self.__starting.release()
 
 
 def _has_loop() -> bool:

@@ -145,6 +145,8 @@ class Serving:
             if not ended.done():
                 self._say_goodbye()
             self._service.shutdown_handler()
+            for coroutine in self._coroutines:
+                coroutine.cancel()  # nobody waits for its result any more
             await _finish([*tasks, *self._coroutines])
 
     def _say_goodbye(self) -> None:

@@ -36,6 +36,7 @@ IDLE: Final = 20  # ticks without a request until the watch sleeps
 MEBI: Final = 2**20
 MOST_LINES: Final = 256  # that wait for a free worker; the rest waits at the Manager, which tells who asks too much
 MOST_BYTES: Final = 16 * MEBI
+LOOK: Final = 0.2  # seconds between two looks whether the connection has ended, while nothing is read
 BATCH: Final = 64 * 1024  # bytes of replies that are sent at once, at most
 
 
@@ -86,7 +87,8 @@ class Workers:
         """
         self._on_end = on_end
         with self._lock:
-            self._appoint()
+            worker = self._leader = self._unparked()
+        worker.wake()
         threading.Thread(target=self._watch, name=f"{self._name} watch", daemon=True).start()
 
     def occupy(self) -> None:
@@ -101,7 +103,12 @@ class Workers:
                 self._running -= 1
                 self._room.notify()
                 return
-            worker = self._unparked()  # takes over the place
+            try:
+                worker = self._unparked()  # takes over the place
+            except RuntimeError as error:  # as in _dismiss: the leader runs what waits when it has read more
+                logger.warning("the Service cannot run more at once: %s", error)
+                self._running -= 1
+                return
         worker.wake()
 
     def step_aside(self, worker: Worker) -> None:
@@ -194,7 +201,10 @@ class Workers:
             while self._running >= self._limit and not self._has_ended:
                 if len(queue) < MOST_LINES and sum(map(len, queue)) < MOST_BYTES:
                     return
-                self._room.wait()
+                if self._channel.is_over():
+                    queue.clear()  # commands that nobody waits for any more
+                    return
+                self._room.wait(LOOK)
 
     def _flush(self) -> None:
         """Send the replies of the leader."""
@@ -211,12 +221,14 @@ class Workers:
 
     def _dismiss(self) -> None:
         """Make the leader a runner and another the leader; the lock is held."""
+        try:
+            worker = self._unparked()
+        except RuntimeError as error:  # the system has no thread left: the leader keeps the turn
+            logger.warning("the Service cannot run more at once: %s", error)
+            return
         self._running += 1
         self._is_busy = False
-        self._appoint()
-
-    def _appoint(self) -> None:
-        worker = self._leader = self._unparked()
+        self._leader = worker
         worker.wake()
 
     def _unparked(self) -> Worker:
