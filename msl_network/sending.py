@@ -26,6 +26,7 @@ MEBI: Final = 2**20
 MOST_WAITING: Final = 64 * MEBI
 """Bytes that wait to be sent, from which on whoever sends more waits as well."""
 
+HELP: Final = 0.02  # seconds that the caller itself goes on sending what is large, which saves a switch of threads
 IDLE: Final = 1.0  # seconds without work until the thread ends
 SLICE: Final = 0.2  # seconds; select() on Windows does not notice that the socket is closed
 
@@ -79,12 +80,16 @@ class Sender:
                     with contextlib.suppress(BlockingIOError):
                         # sent and noted in one step, between whose parts no signal can interrupt
                         sent.extend(map(self._socket.send, (out,), (AT_ONCE,)))
-                if not sent or sent[0] < len(out):
+                end = time.monotonic() + HELP if sent and sent[0] < len(out) else 0.0
+                while sum(sent) < len(out) and time.monotonic() < end and self._is_writable(HELP):
+                    with contextlib.suppress(BlockingIOError):
+                        sent.extend(map(self._socket.send, (memoryview(out)[sum(sent) :],), (AT_ONCE,)))
+                if sum(sent) < len(out):
                     self._keep(memoryview(out)[sum(sent) :])
                 is_done = True
             finally:
                 if not is_done:  # what TLS has encrypted must be sent
-                    self.is_cut = bool(sent) and sent[0] < len(out) if sent else self._encrypt is not None
+                    self.is_cut = sum(sent) < len(out) if sent else self._encrypt is not None
 
     def close(self) -> None:
         """Send nothing any more."""
@@ -121,7 +126,7 @@ class Sender:
                     self._has_thread = False
                     return
             try:
-                self._wait_until_writable()
+                self._is_writable(SLICE)
                 with self._lock:
                     self._send_first()
             except (OSError, ValueError) as error:  # ValueError: the socket is closed
@@ -133,13 +138,13 @@ class Sender:
                     self._news.notify_all()
                 return
 
-    def _wait_until_writable(self) -> None:
+    def _is_writable(self, seconds: float) -> bool:
+        """Wait until the system takes more, but no longer than that."""
         if IS_WINDOWS:
-            select.select([], [self._socket], [], SLICE)
-        else:
-            poll = select.poll()
-            poll.register(self._socket, select.POLLOUT)
-            poll.poll(SLICE * 1000)
+            return bool(select.select([], [self._socket], [], seconds)[1])
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
 
     def _send_first(self) -> None:
         if not self._waiting:  # closed meanwhile

@@ -177,6 +177,7 @@ class Workers:
         if self._queue:  # for a free worker
             self._wait_for_room()
         self._queue.extend(self._channel.receive())
+        self._channel.taken()  # or a large message would be in memory twice while it is worked on
 
     def _work_off(self, worker: Worker) -> None:
         """Run what waits, as a runner, then park."""

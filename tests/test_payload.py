@@ -663,3 +663,17 @@ def test_a_line_with_bytes_changed(start: int, length: int, other: bytes) -> Non
     except UnicodeDecodeError:  # msgspec does not look into what it skips
         expected = json.loads(line.decode(errors="replace"))
     assert text_of(arrival.result) == text_of(expected.get("result"))
+
+
+def test_a_long_error() -> None:
+    """An error is cut to a length that every Manager takes: it is for a person to read."""
+
+    def fail() -> None:
+        raise ValueError("é" * 10_000_000)
+
+    try:
+        fail()
+    except ValueError as error:
+        line = encode_error(error, "C", "1")
+    assert len(line) < 1_000_000
+    assert "more characters)" in decode(line).message

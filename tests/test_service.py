@@ -695,3 +695,16 @@ def test_a_number_that_is_none(keyword: str) -> None:
     """A limit is a number."""
     with pytest.raises(TypeError, match=f"{keyword} must be a number or None, found 'x'"):
         Service(**{keyword: "x"})  # type: ignore[arg-type]
+
+
+def test_started_twice(lab: Laboratory) -> None:
+    """A Service that runs cannot be started again meanwhile, and is not disturbed by the attempt."""
+    service = Echo()
+    lab.start(service)
+    link: Any = lab.client().link("Echo")
+    told = threading.Event()
+    link.notification_handler = told.set
+    with pytest.raises(RuntimeError, match="'Echo' Service has started already"):
+        service.start(**lab.keywords)
+    service.emit_notification()
+    happens(told)
