@@ -364,6 +364,8 @@ class Script:
     def __init__(self, text: str, *args: object, flags: Sequence[str] = ("-W", "error")) -> None:
         root = str(Path(__file__).parents[1])
         environment = os.environ | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        # an interrupt may hit coverage while it holds its own lock, and then it waits for itself
+        environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
         command = [sys.executable, *flags, "-c", text, *map(str, args)]
         self._popen = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import signal
 import threading
 from concurrent.futures import CancelledError, Future, as_completed, wait
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -719,42 +717,48 @@ def test_reply_longer_than_read_limit() -> None:
 # Ctrl+C
 
 
+INTERRUPTED = """
+import signal, sys
+from contextlib import suppress
+from msl_network import ConnectionLostError, connect
+
 class StopHere(BaseException):
-    """What a signal raises in the middle of something."""
+    pass
+
+def handler(number, frame):
+    raise StopHere
+
+keywords = dict(host="127.0.0.1", port=int(sys.argv[1]), disable_tls=True)
+client = connect(**keywords)
+link = client.link("Echo")
+interrupted = 0
+signal.signal(signal.SIGALRM, handler)
+for number in range(200):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.00002 + 0.00001 * (number % 60))
+        for each in range(1000):
+            link.echo(each)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except StopHere:
+        interrupted += 1
+    except ConnectionLostError:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    # the connection may have been closed, when half a request was out
+    with suppress(ConnectionLostError):
+        assert link.echo(number, timeout=5) == [number]
+        assert link.echo(number, asynchronous=True).result(5) == [number]
+    if not client.is_connected():
+        client = connect(**keywords)
+        link = client.link("Echo")
+assert interrupted > 100, interrupted
+print("done")
+"""
 
 
 def test_interrupted_calls(lab: Laboratory, echo: Echo) -> None:
     """Calls that are interrupted at any moment leave the connection usable, or closed; nobody waits for ever."""
-    interrupted = 0
-
-    def handler(number: int, frame: object) -> None:
-        raise StopHere
-
-    client = lab.client()
-    link: Any = client.link("Echo")
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        for number in range(200):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.00002 + 0.00001 * (number % 60))
-                for each in range(1000):
-                    link.echo(each)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            except StopHere:
-                interrupted += 1
-            except ConnectionLostError:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            # the connection may have been closed, when half a request was out
-            with suppress(ConnectionLostError):
-                assert link.echo(number, timeout=3) == [number]
-                assert link.echo(number, asynchronous=True).result(3) == [number]
-            if not client.is_connected():
-                client = lab.client()
-                link = client.link("Echo")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert interrupted > 100
+    with Script(INTERRUPTED, lab.port, flags=()) as script:
+        assert script.end() == (0, "done\n", "")
 
 
 def test_ctrl_c_during_a_call(lab: Laboratory, echo: Echo) -> None:
