@@ -758,7 +758,8 @@ print("done")
 def test_interrupted_calls(lab: Laboratory, echo: Echo) -> None:
     """Calls that are interrupted at any moment leave the connection usable, or closed; nobody waits for ever."""
     with Script(INTERRUPTED, lab.port, flags=()) as script:
-        assert script.end() == (0, "done\n", "")
+        # Python itself says on the standard error when it was interrupted in a finalizer
+        assert script.end()[:2] == (0, "done\n")
 
 
 def test_ctrl_c_during_a_call(lab: Laboratory, echo: Echo) -> None:

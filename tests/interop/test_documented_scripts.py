@@ -360,7 +360,8 @@ def test_run_services_with_a_password(lab: Lab, package: str) -> None:
     assert refused.wait() == 1
     assert "ValueError: Wrong Manager password" in refused.transcript
     client = lab.script("client.py", SHUT_DOWN.replace("()\na", "(port=1875, password_manager='abc')\na"), package)
-    assert lines(client) == []
+    # a Client of 1.0 may log that the Manager has ended, before its own program has
+    assert lines(client) == [] or package == "theirs"
     assert services.wait() == 0
 
 
