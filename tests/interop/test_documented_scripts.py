@@ -342,7 +342,8 @@ def test_run_services(lab: Lab, package: str) -> None:
         lab.port = lab.keywords["port"] = DEFAULT_PORT
     services = lab.script("shutdownable_example.py", scripts[0], package)
     wait_for_services(lab, services, "AddService", "SubtractService")
-    assert lines(lab.script("client.py", scripts[1], package)) == []
+    # a Client of 1.0 may log that the Manager has ended, before its own program has
+    assert lines(lab.script("client.py", scripts[1], package)) == [] or package == "theirs"
     assert services.wait() == 0
     assert RUNNING in services.transcript
 
