@@ -1,4 +1,4 @@
-"""A Manager for laboratory networks: authenticates Clients and Services, links them, routes their messages."""
+"""Clients and Services of a laboratory, and the Manager that authenticates them, links them, routes their messages."""
 
 from .blocking import Client, Link, LinkedClient, connect, filter_client_connect_kwargs
 from .client import AsyncClient, AsyncLink

@@ -65,7 +65,7 @@ class AsyncConversation:
         self._stream = stream
         self._introduction = introduction
         self._lines = LineBuffer(sys.maxsize if options.read_limit is None else options.read_limit)
-        self._calls = Calls(options.address)
+        self._calls = Calls()
         self._outbox: OrderedDict[object, bytes] = OrderedDict()
         self._has_mail = anyio.Event()
         self._scope = CancelScope(shield=True)  # it ends when leave() or the Manager says so, not before

@@ -690,7 +690,7 @@ def _weak_method(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _forget(conversation: Conversation, notifier: Notifier) -> None:
     """Take leave for a Client that nobody has any more."""
-    if conversation.has_callers:
-        return  # the program ends, and other threads still wait; they end with it, silently
+    if not conversation.may_be_left:
+        return  # the program ends, and threads that still wait end with it, silently; or it is another's
     notifier.close()
     conversation.leave(EXIT)

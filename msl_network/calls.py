@@ -83,14 +83,9 @@ class Call:
 
 
 class Calls:
-    """The calls of one connection.
+    """The calls of one connection."""
 
-    Args:
-        manager: The address of the Manager, for messages.
-    """
-
-    def __init__(self, manager: str) -> None:
-        self._manager = manager
+    def __init__(self) -> None:
         self._waiting: dict[object, Call] = {}
         self._next_uid = count(1).__next__
         self.last_words = ""

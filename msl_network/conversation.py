@@ -87,13 +87,14 @@ class Conversation:
         self._notifier = notifier
         self._on_notification = on_notification
         self._on_lost = on_lost
-        self._calls = Calls(address)
+        self._calls = Calls()
         self._lines: deque[bytes] = deque()
         self._turn = threading.RLock()  # because it knows its owner: an interrupted thread can give up what it has
-        self._reader = 0
+        self._is_read = False  # somebody has the turn
         self._own_turns = 0  # how often a caller has read for itself
         self._caller_waits = False  # and would have read for itself if it could
         self._is_leaving = False
+        self._is_abandoned = False
         self._ended = threading.Event()
         self._ending = threading.Lock()  # taken by the one who ends it
         self._bell = threading.Lock()  # locked: nobody has rung
@@ -102,7 +103,7 @@ class Conversation:
         self._attendant_sleeps = False
         self._attendant = threading.Thread(target=self._attend, name=f"msl-network {network_name}", daemon=True)
         self._attendant.start()
-        if not _conversations and hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):
             _abandon_when_forked()
         _conversations.add(self)
 
@@ -112,9 +113,12 @@ class Conversation:
         return self._calls.lost
 
     @property
-    def has_callers(self) -> bool:
-        """Whether any thread waits for a reply."""
-        return any(isinstance(call, _WaitingCall) for call in self._calls.waiting())
+    def may_be_left(self) -> bool:
+        """Whether taking leave disturbs nobody: no thread waits for a reply, and the connection is of this process.
+
+        What was forked must not even ask for a lock: a thread that it does not have may hold it.
+        """
+        return not self._is_abandoned and not any(isinstance(call, _WaitingCall) for call in self._calls.waiting())
 
     @property
     def thread_id(self) -> int | None:
@@ -150,7 +154,7 @@ class Conversation:
             while not call.done:
                 if self._turn.acquire(blocking=False):
                     self._own_turns += 1
-                    self._reader = threading.get_ident()
+                    self._is_read = True
                     self._lose_if_torn()
                     self._read(call, deadline)
                     self._leave_turn()
@@ -175,6 +179,7 @@ class Conversation:
 
     def abandon(self) -> None:
         """Leave the connection to the process that this one was forked from."""
+        self._is_abandoned = True
         self._ending.acquire(blocking=False)
         self._channel.abandon()
         self._calls.abandon("it belongs to the process that this one was forked from; connect anew")
@@ -319,7 +324,7 @@ class Conversation:
         self._channel.taken()
 
     def _leave_turn(self) -> None:
-        self._reader = 0
+        self._is_read = False
         self._turn.release()
         self._wake_attendant()
 
@@ -328,7 +333,7 @@ class Conversation:
         try:
             while True:
                 self._turn.release()  # raises if it is not ours
-                self._reader = 0
+                self._is_read = False
                 self._lose_if_torn()
         except RuntimeError:
             self._wake_attendant()
@@ -350,7 +355,7 @@ class Conversation:
         while self.lost is None:
             if self._turn.acquire(blocking=False):
                 self._attendant_reads = True
-                self._reader = threading.get_ident()
+                self._is_read = True
                 try:
                     self._lose_if_torn()
                     self._read_for_others()
@@ -358,7 +363,7 @@ class Conversation:
                     self._lose(f"the thread that reads has failed: {type(error).__name__}: {error}")
                     raise
                 finally:
-                    self._reader = 0
+                    self._is_read = False
                     self._attendant_reads = False
                     self._turn.release()
                 if self._calls.are_waiting:
@@ -386,13 +391,13 @@ class Conversation:
             if self._own_turns != seen:
                 seen = self._own_turns
                 ticks = 0
-            elif not self._reader:
+            elif not self._is_read:
                 return
             else:
                 ticks += 1
                 if ticks == PATIENCE:
                     self._attendant_sleeps = True
-                    if self._reader:  # looked at after that was set: it rings when it stops reading
+                    if self._is_read:  # looked at after that was set: it rings when it stops reading
                         self._bell.acquire()
                     self._attendant_sleeps = False
                     return

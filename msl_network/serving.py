@@ -62,7 +62,6 @@ class Serving:
         self, service: Service, options: ConnectOptions, *, max_workers: int | None, refused: Collection[str]
     ) -> None:
         self._service = service
-        self._options = options
         self._max_workers = max_workers
         self._refused = refused
         self._name = service.name

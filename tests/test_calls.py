@@ -82,7 +82,7 @@ def ends(*waiting: Waiting) -> list[list[Any]]:
 
 def test_a_request_and_its_result() -> None:
     """The line has what is asked for and a uid; the reply with that uid ends the call with its result."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     call = Waiting("Echo", "echo")
     request = json.loads(calls.add(call, (1, "a"), {"x": None}))
     assert request == {
@@ -101,7 +101,7 @@ def test_a_request_and_its_result() -> None:
 
 def test_uids_differ() -> None:
     """No two calls of a connection have one uid, and none has that of notifications or none at all."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     uids = [call.uid for call in added(calls, *["Echo.echo"] * 100)]
     assert len(set(uids)) == 100
     assert not {"", "notification"} & set(uids)
@@ -109,7 +109,7 @@ def test_uids_differ() -> None:
 
 def test_a_request_and_its_error() -> None:
     """An error says what went wrong on the other side and what was asked for."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, "Echo.echo")
     calls.receive(failure("ValueError: no", call.uid, ("line 1", "line 2")))
     error = call.error
@@ -121,7 +121,7 @@ def test_a_request_and_its_error() -> None:
 
 def test_an_error_without_a_reason() -> None:
     """An error that says nothing is still an error."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, "Echo.echo")
     calls.receive(line(error=True, uid=call.uid))
     assert isinstance(call.error, RemoteError)
@@ -130,7 +130,7 @@ def test_an_error_without_a_reason() -> None:
 
 def test_a_traceback_of_anything() -> None:
     """A traceback need not be of texts to be shown."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, "Echo.echo")
     calls.receive(line(error=True, message="E: x", traceback=[1, None, ["a"]], uid=call.uid))
     assert isinstance(call.error, RemoteError)
@@ -150,7 +150,7 @@ def test_a_traceback_of_anything() -> None:
 )
 def test_what_the_end_answers(service: str, attribute: str, expected: bool) -> None:
     """Who takes leave, or shuts the Manager down, is answered by the end of the connection; nobody else is."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, f"{service}.{attribute}")
     assert call.ends_connection is expected
     assert call.what == f"{service}.{attribute}"
@@ -168,7 +168,7 @@ def test_a_call_can_be_asked() -> None:
 
 def test_arguments_that_cannot_be_sent() -> None:
     """A call whose arguments JSON cannot carry is not added."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     call = Waiting()
     with pytest.raises(TypeError):
         calls.add(call, (b"",), {})
@@ -184,7 +184,7 @@ def test_arguments_that_cannot_be_sent() -> None:
 
 def test_replies_in_any_order() -> None:
     """Each reply goes to its own call, not to the oldest."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     one, two, three = added(calls, "A.f", "A.f", "Manager.users_table.users")
     calls.receive(line(result=3, uid=three.uid))
     calls.receive(line(result=1, uid=one.uid))
@@ -194,7 +194,7 @@ def test_replies_in_any_order() -> None:
 
 def test_a_late_reply() -> None:
     """The reply to a call that was given up is dropped, and so is a second reply."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     one, two = added(calls, "A.f", "A.f")
     calls.forget(one)
     calls.forget(one)
@@ -209,7 +209,7 @@ def test_a_late_reply() -> None:
 @pytest.mark.parametrize("uid", [None, 1, 1.0, True, [], ["1"], {}, {"1": 1}, "3", "01", " 1", "NOTIFICATION"])
 def test_a_uid_of_nobody(uid: object) -> None:
     """A reply with a uid that was never given is dropped, of whatever type it is."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     call, admin = added(calls, "Echo.echo", "Manager.port")
     assert (call.uid, admin.uid) == ("1", "2")
     assert calls.receive(line(result=1, uid=uid)) is None
@@ -218,7 +218,7 @@ def test_a_uid_of_nobody(uid: object) -> None:
 
 def test_a_notification() -> None:
     """It is returned, whatever else waits, and ends nothing."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, "Heartbeat.reset")
     arrival = calls.receive(line(result=[[1], {"x": 2}], service="Heartbeat", uid="notification"))
     assert arrival is not None
@@ -229,7 +229,7 @@ def test_a_notification() -> None:
 @pytest.mark.parametrize("garbage", [b"", b"hello", b"[]", b'{"args": 1}', b"\x80"])
 def test_garbage(garbage: bytes) -> None:
     """A line that is no message is a MessageError and ends no call by itself."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, "Echo.echo")
     with pytest.raises(MessageError):
         calls.receive(garbage)
@@ -242,7 +242,7 @@ def test_garbage(garbage: bytes) -> None:
 
 def test_the_answer_to_an_administrator() -> None:
     """1.0 answers an administrator without uid; that ends the oldest such request, and no other call."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     echo, link, one, two = added(calls, "Echo.echo", "Manager.link", "Manager.port", "Manager.users_table.users")
     calls.receive(line(result=1875))
     assert ends(echo, link, one, two) == [[], [], [1875], []]
@@ -256,7 +256,7 @@ def test_the_answer_to_an_administrator() -> None:
 @pytest.mark.parametrize("attribute", sorted(OWN_REQUESTS))
 def test_what_1_0_answers_with_the_uid(attribute: str) -> None:
     """The five requests of any Client are never mistaken for that of an administrator."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, f"Manager.{attribute}")
     calls.receive(line(result=1))
     calls.receive(failure("E: x"))
@@ -267,7 +267,7 @@ def test_what_1_0_answers_with_the_uid(attribute: str) -> None:
 
 def test_the_error_of_a_service_that_is_not_there() -> None:
     """1.0 says so without uid; that ends the oldest request to the Service of that name."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     echo, other, again = added(calls, "Echo.echo", "Gone.f", "Gone.g")
     calls.receive(failure(unknown("Gone")))
     assert isinstance(other.error, RemoteError)
@@ -284,7 +284,7 @@ def test_the_error_of_a_service_that_is_not_there() -> None:
 )
 def test_the_name_of_a_service_that_is_not_there(name: str) -> None:
     """The Service is found whatever its name, in the text that 1.0 makes of it."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, f"{name}.f")
     calls.receive(failure(unknown(name)))
     assert isinstance(call.error, RemoteError)
@@ -307,7 +307,7 @@ def test_the_name_of_a_service_that_is_not_there(name: str) -> None:
 )
 def test_an_error_for_nobody(message: str) -> None:
     """Whatever its text, an error that is about no call ends none."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (call,) = added(calls, "Echo.echo")
     assert calls.receive(failure(message)) is None
     assert call.ends == []
@@ -315,7 +315,7 @@ def test_an_error_for_nobody(message: str) -> None:
 
 def test_a_result_without_uid_is_never_that_of_a_service() -> None:
     """A Service answers with the uid; what has none and is nobody's is dropped."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (echo,) = added(calls, "Echo.echo")
     assert calls.receive(line(result=1)) is None
     assert ends(echo) == [[]]
@@ -323,7 +323,7 @@ def test_a_result_without_uid_is_never_that_of_a_service() -> None:
 
 def test_a_question_for_nobody() -> None:
     """A question while no administrator asks is returned: it must be answered, or the Manager takes no other line."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (echo,) = added(calls, "Echo.echo")
     question = calls.receive(prompt("username", MANAGER))
     assert question is not None
@@ -334,7 +334,7 @@ def test_a_question_for_nobody() -> None:
 
 def test_a_question_for_one_who_has_gone() -> None:
     """A question about a request that was given up is returned, too, rather than asked of the next."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     one, two = added(calls, "Manager.port", "Manager.users_table.users")
     calls.forget(one)
     calls.forget(two)
@@ -348,7 +348,7 @@ def test_a_question_for_one_who_has_gone() -> None:
 
 def test_a_request_that_was_never_sent() -> None:
     """A request that was given up before it was sent has no answer to wait for."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (one,) = added(calls, "Manager.port")
     calls.forget(one, was_sent=False)
     (two,) = added(calls, "Manager.port")
@@ -358,7 +358,7 @@ def test_a_request_that_was_never_sent() -> None:
 
 def test_what_an_administrator_is_asked() -> None:
     """A question of the Manager goes to the oldest request of an administrator, which goes on waiting."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     echo, one, two = added(calls, "Echo.echo", "Manager.port", "Manager.users_table.users")
     assert calls.receive(prompt("username", MANAGER)) is None
     assert calls.receive(prompt("password", "alice")) is None
@@ -374,7 +374,7 @@ def test_what_an_administrator_is_asked() -> None:
 
 def test_the_late_answer_to_an_administrator() -> None:
     """The reply of 1.0 to a request that was given up does not become the reply to the next."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (one,) = added(calls, "Manager.users_table.usernames")
     calls.forget(one)
     (two,) = added(calls, "Manager.users_table.users")
@@ -385,7 +385,7 @@ def test_the_late_answer_to_an_administrator() -> None:
 
 def test_the_late_answer_to_the_first_of_two_administrators() -> None:
     """Two threads ask as administrators and the first gives up: the second is not told the answer to the first."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     one, two = added(calls, "Manager.users_table.usernames", "Manager.users_table.users")
     calls.forget(one)
     calls.receive(line(result="of the first"))
@@ -397,7 +397,7 @@ class Interrupted(Calls):
     """Another thread does something between finding a call and ending it."""
 
     def __init__(self, meanwhile: Callable[[Calls, Call], None]) -> None:
-        super().__init__(MANAGER)
+        super().__init__()
         self.meanwhile = meanwhile
 
     def _oldest(self, message: str) -> Call | None:
@@ -431,7 +431,7 @@ def test_a_call_that_ends_while_its_reply_is_read() -> None:
 
 def test_the_end_of_the_connection() -> None:
     """All calls that wait end with the reason, each with an error object of its own."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     one, two, gone = added(calls, "A.f", "A.g", "A.h")
     calls.forget(gone)
     calls.lose("the cable is cut")
@@ -446,7 +446,7 @@ def test_the_end_of_the_connection() -> None:
 
 def test_the_first_end_is_the_reason() -> None:
     """A connection ends once; what is said later changes nothing."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     calls.lose("first")
     lost = calls.lost
     calls.lose("second")
@@ -456,7 +456,7 @@ def test_the_first_end_is_the_reason() -> None:
 
 def test_a_call_after_the_end() -> None:
     """It is refused with the reason, is not added, and so does not end."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     calls.lose("the cable is cut")
     call = Waiting()
     with pytest.raises(ConnectionLostError, match=r"^cannot ask for Echo\.echo: the cable is cut$"):
@@ -468,7 +468,7 @@ def test_a_call_after_the_end() -> None:
 
 def test_a_call_amid_the_end() -> None:
     """A call that is being written while the connection ends is refused, too."""
-    calls = Calls(MANAGER)
+    calls = Calls()
 
     class Cutting:
         def to_json(self) -> int:
@@ -484,7 +484,7 @@ def test_a_call_amid_the_end() -> None:
 
 def test_a_reply_after_the_end() -> None:
     """What is still read after the end ends nothing a second time."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     call, admin = added(calls, "Echo.echo", "Manager.port")
     calls.lose("over")
     assert calls.receive(line(result=1, uid=call.uid)) is None
@@ -494,7 +494,7 @@ def test_a_reply_after_the_end() -> None:
 
 def test_the_last_words_of_the_manager() -> None:
     """What the Manager said to nobody in particular before it closed the connection is part of the reason."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     (echo,) = added(calls, "Echo.echo")
     assert calls.receive(failure("ValueError: a line is longer than 1 MiB")) is None
     assert echo.ends == []
@@ -506,7 +506,7 @@ def test_the_last_words_of_the_manager() -> None:
 
 def test_the_last_words_are_the_last() -> None:
     """Only the last of several errors for nobody is told."""
-    calls = Calls(MANAGER)
+    calls = Calls()
     calls.receive(failure("E: first"))
     calls.receive(failure("E: last"))
     calls.lose("closed")
@@ -522,7 +522,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize()
     def connect(self) -> None:
-        self.calls = Calls(MANAGER)
+        self.calls = Calls()
         self.all: list[Waiting] = []
         self.waiting: list[Waiting] = []
         self.expected: dict[Waiting, tuple[str, object]] = {}

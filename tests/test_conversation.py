@@ -792,3 +792,20 @@ client.disconnect()
             assert script.line() == "interrupted [1] True"
         echo.go.set()
         assert script.end() == (0, "", "")
+
+
+# A Manager that stands still
+
+
+def test_manager_that_does_not_read() -> None:
+    """Timeouts hold while a request is being sent, asynchronous calls return, and the request arrives whole later."""
+    large = "x" * 30_000_000
+    with client_of_fake() as (client, wire):
+        link = fake_link(client, wire)
+        for argument in (large, "small"):
+            with pytest.raises(CallTimeoutError):
+                link.f(argument, timeout=0.05)
+        future = link.f("asynchronous", asynchronous=True)
+        assert [wire.read()["args"] for _ in range(2)] == [[large], ["small"]]
+        wire.reply(wire.read()["uid"], "at last")
+        assert future.result(DEADLINE) == "at last"

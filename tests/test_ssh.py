@@ -292,7 +292,7 @@ def test_without_paramiko(monkeypatch: pytest.MonkeyPatch, nobody: None) -> None
     with pytest.raises(ImportError, match=r"pip install 'msl-network-manager\[ssh\]'"):
         ssh.connect("raspberrypi")
     with pytest.raises(ImportError, match=r"pip install 'msl-network-manager\[ssh\]'"):
-        ssh.start_manager("raspberrypi", "/home/pi/.local/bin/mypackage")
+        ssh.start_manager("raspberrypi", "mypackage")
 
 
 def test_without_paramiko_on_the_other_computer() -> None:

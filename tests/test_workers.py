@@ -543,3 +543,35 @@ def test_failure_of_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in set(threading.enumerate()) - before:
         thread.join(DEADLINE)
     assert failures == ["ZeroDivisionError"]
+
+
+def test_end_while_the_queue_is_full() -> None:
+    """The end is noticed although nothing is read, and commands that nobody waits for any more are not run."""
+    holding = Holding()
+    with working(holding, limit=1) as bench:
+        bench.send("hold", *["dead"] * (2 * workers.MOST_LINES))
+        happens(holding.is_held)
+        bench.wire.close()
+        happens(bench.has_ended)
+        holding.go.set()
+    assert holding.order == ["hold"]
+
+
+def test_no_thread_left_in_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests run one after the other while no thread can be started, and side by side again afterwards."""
+    meeting = Meeting(3)
+
+    def run(line: bytes, worker: Worker) -> bytes:
+        worker.step_aside()
+        return meeting(line, worker)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with working(run) as bench:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            bench.send(*"123")
+            assert bench.replies(3) == ["1", "2", "3"]
+        bench.send("meet 1", "meet 2", "meet 3")
+        assert sorted(bench.replies(3)) == ["meet 1", "meet 2", "meet 3"]
