@@ -7,6 +7,7 @@ must not know who listens.
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 
 from msl_network.service import Service
 
@@ -18,7 +19,7 @@ class Heartbeat(Service):
 
     def __init__(self) -> None:
         super().__init__()
-        self._counter = 0
+        self._numbers = count()
         self._seconds = 1.0
         self._is_alive = True
 
@@ -28,7 +29,8 @@ class Heartbeat(Service):
 
     def reset(self) -> None:
         """Go on from 0."""
-        self._counter = 0
+        # a new counter: to set the old one back could come between its reading and its counting, and be lost
+        self._numbers = count()
 
     def set_heart_rate(self, beats_per_second: float) -> None:
         """Emit so many numbers per second.
@@ -47,6 +49,5 @@ class Heartbeat(Service):
     async def emit(self) -> None:
         """Emit until somebody kills it."""
         while self._is_alive:
-            self.emit_notification(self._counter)
-            self._counter += 1
+            self.emit_notification(next(self._numbers))
             await asyncio.sleep(self._seconds)
