@@ -27,6 +27,7 @@ from .errors import (
 )
 from .handshake import Handshake
 from .hookspecs import hookimpl
+from .long_line import LongLine
 from .manager import Manager, filter_run_forever_kwargs, run_forever, run_services
 from .messages import (
     DISCONNECT,
@@ -81,6 +82,7 @@ __all__ = [
     "Limits",
     "Link",
     "LinkedClient",
+    "LongLine",
     "Manager",
     "MendedReply",
     "MessageError",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from .long_line import LongLine
     from .messages import Answer, Failure, Notification, Prompt, Reply, Request, Result
 
 __all__ = ["Codec"]
@@ -24,6 +25,13 @@ class Codec(Protocol):
     @property
     def name(self) -> str:
         """The name of the encoding. Lines are forwarded unchanged between peers whose encodings have one name."""
+
+    def long_line(self) -> LongLine | None:
+        """Take a line that is too long to be read at once; None if this codec reads any line at once.
+
+        What the line then is to the Manager is its short form: that is what is decoded, and what a message that is
+        made of it lacks is put back.
+        """
 
     def decode_request(self, line: bytes) -> Request | Answer:
         """Read what a connected Client sent."""
@@ -42,6 +50,9 @@ class Codec(Protocol):
 
     def encode_request(self, request: Request, requester: str) -> bytes:
         """Write a request to a Service, complete, with the network name of the Client that asks."""
+
+    def encode_lost(self, line: bytes, lost: int) -> bytes:
+        """Write a notification anew that was read from a line, and how many before it were dropped."""
 
     def encode(self, message: Prompt | Result | Failure) -> bytes:
         """Write a message of the Manager's own."""

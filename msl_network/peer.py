@@ -1,7 +1,7 @@
 """One connected peer: what is known of it, the synchronous way in, and the bounded way out.
 
     transport --feed--> lines --> receive(peer, line)        whoever has the word: the handshake, later the router
-    enqueue --> outbox --flush--> transport                  never waits; full means full
+    enqueue --> outbox --flush--> transport                  never waits, see `outbox`
 
 Rule of this file: nothing here awaits another peer, and nothing waits at all but `ask`, `closing`,
 `finish` and `resolve_hostname`. It must not know what a message means, which plugins exist, or what a socket is.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections import deque
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ import anyio
 
 from .errors import LineTooLongError, NetworkError
 from .messages import Failure, Prompt
+from .outbox import Outbox, flush
 from .protocol import Connection, Event, Role, State
-from .wire import LineBuffer
+from .wire import LongLineBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .codec import Codec
     from .registry import ClientMember, ServiceMember
     from .transport import Transport
+    from .wire import Line
 
 __all__ = ["Peer", "PeerLost"]
 
@@ -63,14 +66,15 @@ class Peer:
         is_local: Whether it runs on this computer.
         hostname: The name of this computer, by which local peers are known.
         codec: Reads and writes its messages.
-        touched: Where a peer puts itself when it has something to send; whoever fed a chunk flushes them.
+        touched: The outboxes that have something to send; whoever fed a chunk flushes them.
         busy: Where a peer puts itself while its messages wait for their turn; all of them share one.
         handshake_limit: The longest line before the peer is connected, in bytes.
         outbox_limit: How many bytes are kept for a peer that does not read.
+        outbox_timeout: How long a peer may take nothing of what is kept for it, in seconds.
         resolve: Finds the host name of an address.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - it only says what is known of a peer
         self,
         *,
         ip_address: str,
@@ -78,10 +82,11 @@ class Peer:
         is_local: bool,
         hostname: str,
         codec: Codec,
-        touched: list[Peer],
+        touched: list[Outbox],
         busy: set[Peer],
         handshake_limit: int,
         outbox_limit: int,
+        outbox_timeout: float,
         resolve: Callable[[str], Awaitable[str]],
     ) -> None:
         self.ip_address = ip_address
@@ -103,23 +108,30 @@ class Peer:
         self.network_name = f"<Unknown>[{self.address}]"
         """``NAME[HOST:PORT]``, by which others know it."""
 
+        self.silent_since = monotonic()
+        """Since when it says nothing, though it is its turn in the handshake; infinity if it is not."""
+        self.has_joined = False
+        """Whether it was let in, ever."""
+        self.shown_out = ""
+        """Why it had to make room for another in the handshake, if it had to."""
+        self.scope: anyio.CancelScope | None = None
+        """Ends the handshake."""
+
         self.codec = codec
         self.connection = Connection(Role.MANAGER)
         self.member: ClientMember[Peer] | ServiceMember[Peer] | None = None
         self.transport: Transport | None = None
-        self.receive: Callable[[Peer, bytes], None] | None = None
+        self.receive: Callable[[Peer, Line], None] | None = None
         """Who gets the lines; None until the peer is connected, or closed."""
         self.is_prompted = False
         """Whether it is connected and was asked for an administrator's credentials."""
         self.authorized: set[tuple[str, str]] = set()
         """What `authorize` allowed, by Service and attribute."""
-        self.lost_notifications = 0
-        """How many notifications were dropped because the peer does not read."""
 
         self._resolve: Callable[[str], Awaitable[str]] | None = None if is_local else resolve
-        self._lines = LineBuffer(handshake_limit)
+        self._lines = LongLineBuffer(handshake_limit)
         self._early = bytearray()
-        self._turns: deque[bytes] = deque()
+        self._turns: deque[Line] = deque()
         self._answers: deque[bytes] = deque()
         self._is_heard: bool | None = None  # while its last words are thrown away: whether there were any
         self._is_working = False
@@ -130,12 +142,11 @@ class Peer:
         self._answered = anyio.Event()
         self._touched = touched
         self._busy = busy
-        self._outbox: list[bytes] = []
-        self._outbox_size = 0
-        self._outbox_limit = outbox_limit
-        self._is_touched = False
-        self._is_writable = True
         self._is_lost = False
+        self.outbox = Outbox(outbox_limit, outbox_timeout, touched, self._too_slow)
+        """What is kept for the peer because it does not read."""
+        self.enqueue = self.outbox.put  # one call less for each message
+        """Put bytes into the outbox; `flush` sends them. A peer whose outbox is over its limit is disconnected."""
 
     def __repr__(self) -> str:
         return f"<Peer {self.network_name}>"
@@ -147,7 +158,7 @@ class Peer:
 
     def attach(self, transport: Transport) -> None:
         """Take the transport that carries this peer's bytes."""
-        self.transport = transport
+        self.transport = self.outbox.transport = transport
 
     def feed(self, data: bytes) -> None:
         """Take bytes that the peer sent, act on each line that is complete, and send what follows from it.
@@ -156,6 +167,7 @@ class Peer:
         """
         if self._is_heard is not None:
             self._is_heard = True
+            self._handle(self._lines.feed(data))  # the end of what was too long has its uid
         elif self.receive is None:
             self._keep(data)
         elif self._turns:
@@ -174,59 +186,54 @@ class Peer:
         self._is_lost = True
         self.receive = Peer._ignore_line
         self.transport = None
-        self._lines = LineBuffer(0)
-        for kept in (self._outbox, self._early, self._turns, self._answers):
+        self._lines = LongLineBuffer(0)
+        self.outbox.close()
+        for kept in (self._early, self._turns, self._answers):
             kept.clear()
-        self._outbox_size = 0
         self._busy.discard(self)
         self._wake_up()
 
     def pause_writing(self) -> None:
         """Note that the transport has enough to send."""
-        self._is_writable = False
+        self.outbox.pause()
 
     def resume_writing(self) -> None:
         """Note that the transport can take more."""
-        self._is_writable = True
-        self.flush()
+        self.outbox.resume()
 
     # Sending
 
     @property
-    def outbox_size(self) -> int:
-        """How many bytes wait here because the peer does not read."""
-        return self._outbox_size
+    def held(self) -> int:
+        """How many bytes are kept for the peer: what it does not read, and what it has not finished saying."""
+        return self.outbox.size + self._lines.held
 
-    @property
-    def is_congested(self) -> bool:
-        """Whether a notification should rather be dropped: the outbox is half full."""
-        return self._outbox_size * 2 > self._outbox_limit
+    def look(self, now: float) -> None:
+        """See whether the peer reads. A Client that takes nothing of what is kept for it for too long is disconnected.
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the outbox is over its limit."""
-        return self._outbox_size > self._outbox_limit
+        Args:
+            now: The time, in seconds, by a clock that only goes forward.
+        """
+        was_stuck = self.outbox.is_stuck
+        self.outbox.look(now)
+        if self.outbox.is_stuck and not was_stuck:
+            if self.connection.state is State.SERVICE:
+                logger.warning("%s reads nothing, who asks for it is told that it is busy", self.network_name)
+            else:
+                self._too_slow()
 
-    def enqueue(self, *parts: bytes) -> None:
-        """Put bytes into the outbox; `flush` sends them. A peer whose outbox is over its limit is disconnected."""
-        if self._outbox_size > self._outbox_limit:
-            self._too_slow()
-            return
-        self._outbox += parts
-        for part in parts:
-            self._outbox_size += len(part)
-        if not self._is_touched:
-            self._is_touched = True
-            self._touched.append(self)
+    def lose_notification(self, service: str) -> None:
+        """Note that a notification is dropped because the peer does not keep up."""
+        lost = self.outbox.lost
+        if service not in lost:
+            logger.warning("%s does not keep up, notifications of %r to it are dropped", self.network_name, service)
+        lost[service] = lost.get(service, 0) + 1
 
-    def flush(self) -> None:
-        """Hand the outbox to the transport, if it takes any."""
-        if not self._is_writable or not self._outbox or self.transport is None or self._is_lost:
-            return
-        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
-        self._outbox.clear()
-        self._outbox_size = 0
-        self.transport.write(data)
+    def tell_lost(self, service: str) -> int:
+        """Return how many notifications of a Service were dropped; the peer is told now."""
+        lost = self.outbox.lost.pop(service)
+        logger.warning("%s keeps up again, %d notifications of %r were dropped", self.network_name, lost, service)
+        return lost
 
     def send(self, data: bytes) -> None:
         """Put bytes into the outbox and send it."""
@@ -256,6 +263,18 @@ class Peer:
             self.connection.send(Event.CLOSE)
         self._end()
 
+    def show_out(self, reason: str) -> None:
+        """Close the connection now, in the handshake, whatever was to be sent.
+
+        Args:
+            reason: Why, for the log.
+        """
+        self.shown_out = reason
+        if self.transport is not None:
+            self.transport.abort()
+        if self.scope is not None:
+            self.scope.cancel()
+
     # Waiting
 
     @property
@@ -271,6 +290,7 @@ class Peer:
         """
         self.connection.send(Event.PROMPT)
         self.is_prompted = self.connection.state is State.PROMPTED
+        self.silent_since = monotonic()
         self.send(self.codec.encode(prompt))
         try:
             line = await (self._next_answer() if self.is_prompted else self._next_line())
@@ -292,7 +312,7 @@ class Peer:
 
     def welcome(
         self,
-        receive: Callable[[Peer, bytes], None],
+        receive: Callable[[Peer, Line], None],
         limit: int,
         spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
     ) -> None:
@@ -305,6 +325,7 @@ class Peer:
         """
         self._spawn = spawn
         self._lines.limit = limit
+        self._lines.long_line = self.codec.long_line
         self.receive = receive
         early = bytes(self._early)
         self._early.clear()
@@ -331,6 +352,25 @@ class Peer:
         """Wait until the peer is gone, or is to be closed."""
         while not self.is_closing:
             await self._sleep()
+
+    async def hear_out(self, limit: float) -> None:
+        """Let the peer finish its sentence, then close: what is closed before is reset, and old Clients hang.
+
+        If the end of a message that is too long does not come, nothing is said: an error without its uid ends a Client
+        of 1.0 for good.
+
+        Args:
+            limit: How long that may take, in seconds.
+        """
+        self._is_heard = True
+        self._early.clear()
+        if self.transport is not None:
+            self.transport.resume_reading()
+        with anyio.move_on_after(limit):
+            while self._is_heard:
+                self._is_heard = False
+                await anyio.sleep(QUIET)
+        self.close()
 
     async def finish(self, limit: float) -> None:
         """Wait until all is done that the peer asked for before it left; what takes longer is cancelled.
@@ -359,7 +399,7 @@ class Peer:
             self.network_name = f"<Unknown>[{self.address}]"
         return self.hostname
 
-    def _handle(self, lines: list[bytes]) -> bool:
+    def _handle(self, lines: list[Line]) -> bool:
         """Act on lines. Returns False if the turn is over before them; `lines` are then those that are left."""
         end = monotonic() + TURN / (len(self._busy) or 1)
         try:
@@ -396,20 +436,12 @@ class Peer:
         flush(self._touched)
 
     def _overflow(self) -> None:
-        """Close the connection. An error could not carry the uid, and one without ends a Client of 1.0 for good."""
+        """Close the connection when the peer had the time to finish its line: its end has the uid to answer to."""
         if not self.is_closing:
             logger.warning("%s sent a message of more than %d bytes: disconnected", self, self._lines.limit)
             self._is_heard = True
-            if not self.do(self._drain):
+            if not self.do(lambda: self.hear_out(DRAIN)):
                 self.close()
-
-    async def _drain(self) -> None:
-        """Let the peer finish its sentence: a connection that is closed meanwhile is reset, and old Clients hang."""
-        with anyio.move_on_after(DRAIN):
-            while self._is_heard:
-                self._is_heard = False
-                await anyio.sleep(QUIET)
-        self.close()
 
     async def _work_off(self) -> None:
         with anyio.CancelScope() as self._working:
@@ -428,11 +460,7 @@ class Peer:
     def _keep(self, data: bytes) -> None:
         """Keep what comes before the peer is connected; nothing more is read until it is asked for."""
         self._early += data
-        end = self._early.find(b"\n")
-        if (end if end >= 0 else len(self._early)) > self._lines.limit:
-            self._early.clear()
-            self.refuse(LineTooLongError(f"a message may have {self._lines.limit} bytes here, this one has more"))
-        elif end >= 0:
+        if b"\n" in data or len(self._early) > self._lines.limit:
             if self.transport is not None:
                 self.transport.pause_reading()
             self._wake.set()
@@ -440,8 +468,11 @@ class Peer:
     async def _next_line(self) -> bytes:
         while True:
             line, end, rest = self._early.partition(b"\n")
+            if len(line) > self._lines.limit:
+                raise LineTooLongError(f"a message may have {self._lines.limit} bytes here, this one has more")
             if end:
                 self._early = rest
+                self.silent_since = inf
                 return bytes(line)
             if self.is_closing:
                 raise PeerLost(f"{self.address} left")
@@ -463,7 +494,7 @@ class Peer:
 
     def _too_slow(self) -> None:
         if not self.is_closing:
-            logger.warning("%s does not read, %d bytes wait for it: disconnected", self.network_name, self._outbox_size)
+            logger.warning("%s does not read, %d bytes wait for it: disconnected", self.network_name, self.outbox.size)
             self.close()
 
     def _end(self) -> None:
@@ -474,16 +505,8 @@ class Peer:
         self._wake.set()
         self._answered.set()
 
-    def _ignore_line(self, line: bytes) -> None:
+    def _ignore_line(self, line: Line) -> None:
         """Drop what comes after the end."""
-
-
-def flush(touched: list[Peer]) -> None:
-    """Send what all these peers have in their outboxes, each once."""
-    for peer in touched:
-        peer._is_touched = False  # noqa: SLF001 - this is its own module
-        peer.flush()
-    touched.clear()
 
 
 def _is_address(text: str) -> bool:

@@ -20,6 +20,7 @@ from .errors import (
     ServiceLostError,
     UnknownServiceError,
 )
+from .long_line import LONG, LongLine
 from .messages import DISCONNECT, MANAGER, NOTIFICATION_UID, Answer, MendedReply, Request
 from .protocol import Event
 from .wire import line_end
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .peer import Peer
     from .registry import ClientMember, Registry, ServiceMember
+    from .wire import Line
 
 __all__ = ["Router"]
 
@@ -61,41 +63,48 @@ class Router:
         self.dropped_replies = 0
         """How many lines of Services were dropped because nobody waits for them."""
 
-    def from_client(self, peer: Peer, line: bytes) -> None:
+    def from_client(self, peer: Peer, line: Line) -> None:
         """Handle a line of a Client."""
+        long: LongLine | None = None
         try:
-            if peer.is_prompted and len(line) <= MAX_ANSWER and self._is_answer(peer, line):
+            if isinstance(line, LongLine):
+                long, line = line, line.short()
+            elif peer.is_prompted and len(line) <= MAX_ANSWER and self._is_answer(peer, line):
                 return
             request = peer.codec.decode_request(line)
-            if request.__class__ is Answer:
+            if isinstance(request, Answer):
                 # forged, or late; an error without a uid would end a Client of 1.0, so it is dropped
                 self._drop(peer, "an answer that nobody asked for")
                 return
-            self._request(peer, request)  # type: ignore[arg-type]
+            self._request(peer, request, long)
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
 
-    def from_service(self, peer: Peer, line: bytes) -> None:
+    def from_service(self, peer: Peer, line: Line) -> None:
         """Handle a line of a Service."""
         member: ServiceMember[Peer] = peer.member  # type: ignore[assignment]
+        long: LongLine | None = None
         try:
+            if isinstance(line, LongLine):
+                long, line = line, line.short()
             reply = peer.codec.decode_reply(line)
-            if reply.__class__ is Request:
+            if isinstance(reply, Request):
                 self._request_of_service(peer, reply)
                 return
+            if isinstance(reply, MendedReply):
+                line = reply.line.rstrip()
             if reply.uid == NOTIFICATION_UID:
-                self._notify(member, reply.line.rstrip() if isinstance(reply, MendedReply) else line)
+                self._notify(member, line, long)
                 return
-            client = self._registry.reply(member, reply.requester, _hashable(reply.uid))  # type: ignore[union-attr]
+            client = self._registry.reply(member, reply.requester, _hashable(reply.uid))
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
             self._fail_call(member, error)
             return
         if client is None:
-            self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for")  # type: ignore[union-attr]
-            return
-        if reply.__class__ is MendedReply:
-            client.peer.enqueue(reply.line)
+            self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for")
+        elif long is not None:
+            client.peer.enqueue(*long.restore(line), line_end(line))
         else:
             client.peer.enqueue(line, line_end(line))
 
@@ -108,7 +117,7 @@ class Router:
         for client, service, uid in calls:
             client.peer.fail(ServiceLostError(f"the {service!r} service left before it answered"), uid, client.name)
 
-    def _request(self, peer: Peer, request: Request) -> None:
+    def _request(self, peer: Peer, request: Request, long: LongLine | None) -> None:
         if request.attribute == DISCONNECT:
             peer.connection.receive(Event.DISCONNECT)
             peer.close()
@@ -119,6 +128,8 @@ class Router:
             if self._authorize is not None:
                 self._check(peer, request)
             if request.service == MANAGER:
+                if long is not None:
+                    raise MessageError(f"a request to the Manager may have {LONG} bytes, this one has {long.size}")
                 self._desk.take(peer, request)
                 return
             service = self._registry.request(member, request.service, request.uid)
@@ -126,22 +137,27 @@ class Router:
                 raise UnknownServiceError(
                     f"the {request.service!r} Service is not connected to {self._desk.network_name}"
                 )
-            self._forward(service, member, request)
+            self._forward(service, member, request, long)
         except RequestError as error:
             peer.fail(error, request.uid, peer.network_name)
 
-    def _forward(self, service: ServiceMember[Peer], client: ClientMember[Peer], request: Request) -> None:
+    def _forward(
+        self, service: ServiceMember[Peer], client: ClientMember[Peer], request: Request, long: LongLine | None
+    ) -> None:
         target = service.peer
         try:
-            if target.is_full:
+            if target.outbox.is_full:
                 raise BusyError(
-                    f"the {service.name!r} service does not keep up, {target.outbox_size} bytes wait for it; ask later"
+                    f"the {service.name!r} service does not keep up, {target.outbox.size} bytes wait for it; ask later"
                 )
             line = target.codec.encode_request(request, client.name)
         except RequestError:
             self._registry.withdraw(client, service, request.uid)
             raise
-        target.enqueue(line)
+        if long is None:
+            target.enqueue(line)
+        else:
+            target.enqueue(*long.restore(line))
 
     def _request_of_service(self, peer: Peer, request: Request) -> None:
         if request.attribute != DISCONNECT:
@@ -149,22 +165,24 @@ class Router:
         peer.connection.receive(Event.DISCONNECT)
         peer.close()
 
-    def _notify(self, service: ServiceMember[Peer], line: bytes) -> None:
+    def _notify(self, service: ServiceMember[Peer], line: bytes, long: LongLine | None) -> None:
         if not service.links:
             return
-        notification = service.peer.codec.decode_notification(line)
+        codec = service.peer.codec
+        notification = codec.decode_notification(line)
         if notification.service != service.name:
             self._drop(service.peer, f"a notification in the name of {notification.service!r}")
             return
-        end = line_end(line)
+        parts = [*([line] if long is None else long.restore(line)), line_end(line)]
         for client in service.links:
             target = client.peer
-            if target.is_congested:
-                target.lost_notifications += 1
-                if target.lost_notifications == 1:
-                    logger.warning("%s does not keep up, notifications to it are dropped", target.network_name)
+            if target.outbox.is_congested:
+                target.lose_notification(service.name)
+            elif target.outbox.lost and service.name in target.outbox.lost:
+                told = codec.encode_lost(line, target.tell_lost(service.name))
+                target.enqueue(*([told] if long is None else long.restore(told)))
             else:
-                target.enqueue(line, end)
+                target.enqueue(*parts)
 
     def _fail_call(self, service: ServiceMember[Peer], error: MessageError) -> None:
         """Tell the Client whose reply cannot be read, if its uid can be and says who that is."""

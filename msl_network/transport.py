@@ -37,6 +37,9 @@ logger = logging.getLogger("msl_network")
 READ_SIZE: Final = 256 * 1024
 """How much is read at a time, in bytes: as much as asyncio reads."""
 
+SEND_SIZE: Final = 64 * 1024
+"""How much a stream is given at a time, in bytes, so that it is seen when a peer takes some of it."""
+
 HIGH_WATER: Final = 256 * 1024
 """Above this many pending bytes a transport asks its peer to keep the rest."""
 
@@ -61,6 +64,10 @@ class Receiver(Protocol):
 
 class Transport(Protocol):
     """The way out. None of it waits."""
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes of what was written the system has not taken yet."""
 
     def write(self, data: bytes) -> None:
         """Send bytes, in time."""
@@ -90,7 +97,13 @@ class Accepted(Protocol):
         """Our own address and port."""
 
     def open(
-        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+        self,
+        receiver: Receiver,
+        context: ssl.SSLContext | None,
+        *,
+        handshake: float,
+        closing: float,
+        keepalive: float,
     ) -> AbstractAsyncContextManager[Transport]:
         """Open the transport, with TLS if there is a context.
 
@@ -99,6 +112,7 @@ class Accepted(Protocol):
             context: The TLS settings, or None for plain TCP.
             handshake: How long the TLS handshake may take, in seconds.
             closing: How long sending what is pending may take at the end, in seconds.
+            keepalive: Within which time a peer whose computer is gone is to be found out, in seconds.
 
         Raises:
             OSError: If the peer leaves, or the TLS handshake fails (``ssl.SSLError`` is one).
@@ -181,9 +195,15 @@ class _AcceptedSocket:
 
     @asynccontextmanager
     async def open(
-        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+        self,
+        receiver: Receiver,
+        context: ssl.SSLContext | None,
+        *,
+        handshake: float,
+        closing: float,
+        keepalive: float,
     ) -> AsyncIterator[Transport]:
-        tune(self._socket)
+        tune(self._socket, keepalive)
         protocol = _Protocol(receiver)
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {"ssl": context, "ssl_handshake_timeout": handshake} if context else {}
@@ -224,6 +244,10 @@ class _Protocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._receiver.lost()
         self.closed.set()
+
+    @property
+    def unsent(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -275,9 +299,15 @@ class _AcceptedStream:
 
     @asynccontextmanager
     async def open(
-        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+        self,
+        receiver: Receiver,
+        context: ssl.SSLContext | None,
+        *,
+        handshake: float,
+        closing: float,
+        keepalive: float,
     ) -> AsyncIterator[Transport]:
-        tune(self._socket)
+        tune(self._socket, keepalive)
         stream: anyio.abc.ByteStream = self._stream
         try:
             if context is not None:
@@ -322,6 +352,7 @@ class _StreamTransport:
         self._go: anyio.Event | None = None
         self._receiver = receiver
         self._pending: list[bytes] = []
+        self.unsent = 0
         self._wake = anyio.Event()
         self._idle = anyio.Event()
         self._idle.set()
@@ -356,7 +387,10 @@ class _StreamTransport:
                         await self._wake.wait()
                 data = b"".join(self._pending)
                 self._pending.clear()
-                await self._stream.send(data)
+                for start in range(0, len(data), SEND_SIZE):
+                    portion = data if len(data) <= SEND_SIZE else data[start : start + SEND_SIZE]
+                    await self._stream.send(portion)
+                    self.unsent -= len(portion)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             self._lose()
 
@@ -371,6 +405,7 @@ class _StreamTransport:
             self._idle = anyio.Event()
             self._receiver.pause_writing()
         self._pending.append(data)
+        self.unsent += len(data)
         self._wake.set()
 
     def abort(self) -> None:

@@ -2,18 +2,29 @@ r"""Bytes to lines, within a limit.
 
     | a line | ``\r`` | ``\n`` |     what a well-behaved peer sends; a bare ``\n`` is accepted
 
+The Manager gives a line that grows long piece by piece to what can read it so (`LongLine`).
+
 Rule of this file: each byte is searched once and copied at most once, however the network cut the lines.
 It must not know what a line means, or any socket.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-__all__ = ["LINE_END", "LineBuffer", "line_end"]
+from .errors import LineTooLongError
+from .long_line import LONG, LongLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LINE_END", "Line", "LineBuffer", "LongLineBuffer", "line_end"]
 
 LINE_END: Final = b"\r\n"
 """What ends each line that is sent."""
+
+Line: TypeAlias = bytes | LongLine
+"""A received line."""
 
 
 class LineBuffer:
@@ -23,12 +34,14 @@ class LineBuffer:
         limit: The longest line that is accepted, in bytes. May be changed at any time.
     """
 
-    __slots__ = ("_held", "_pieces", "limit", "overflow")
+    __slots__ = ("_held", "_pieces", "limit", "overflow", "refused")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflow = False
         """Whether a line was longer than the limit. Nothing that follows is read."""
+        self.refused = b""
+        """What came last of that line; its line end, too, if that has come."""
         self._pieces: list[bytes] = []
         self._held = 0
 
@@ -36,6 +49,11 @@ class LineBuffer:
     def held(self) -> int:
         """How many bytes of an unfinished line are kept."""
         return self._held
+
+    def take(self) -> list[bytes]:
+        """Return the pieces of the unfinished line, and keep them no longer."""
+        pieces, self._pieces, self._held = self._pieces, [], 0
+        return pieces
 
     def feed(self, data: bytes) -> list[bytes]:
         r"""Take received bytes, return the lines that are complete now.
@@ -54,7 +72,7 @@ class LineBuffer:
             self._pieces.append(data)
             self._held += len(data)
             if self._held > self.limit:
-                self._overflow()
+                self._overflow(data)
             return []
         if end == len(data) - 1:
             lines = [data[:-1]]
@@ -75,16 +93,90 @@ class LineBuffer:
     def _checked(self, lines: list[bytes]) -> list[bytes]:
         for index, line in enumerate(lines):
             if len(line) > self.limit:
-                self._overflow()
+                self._overflow(line + b"\n")
                 return lines[:index]
         if self._held > self.limit:
-            self._overflow()
+            self._overflow(self._pieces[-1])
         return lines
 
-    def _overflow(self) -> None:
+    def _overflow(self, refused: bytes) -> None:
         self.overflow = True
+        self.refused = refused
         self._pieces.clear()
         self._held = 0
+
+
+class LongLineBuffer:
+    """Cuts received bytes into lines, of which those that grow long are read piece by piece.
+
+    Args:
+        limit: The longest line that is accepted, in bytes. May be changed at any time.
+    """
+
+    __slots__ = ("_lines", "_long", "limit", "long_line", "overflow")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.long_line: Callable[[], LongLine | None] | None = None
+        """Makes what takes a long line; without it, each line is put together."""
+        self.overflow = False
+        """Whether a line was longer than the limit. Nothing that follows it is read."""
+        self._lines = LineBuffer(limit)
+        self._long: LongLine | None = None
+
+    @property
+    def held(self) -> int:
+        """How many bytes of an unfinished line are kept."""
+        return self._lines.held if self._long is None else self._long.held
+
+    def feed(self, data: bytes) -> list[Line]:
+        """Take received bytes, return the lines that are complete now.
+
+        Args:
+            data: What was received, at least one byte.
+
+        Returns:
+            The complete lines in order, as of a `LineBuffer`. Of a line that is too long the end is waited for, if
+            there is a `long_line`; then it is returned, too, refused, and with its uid if that could be found.
+        """
+        if self._long is not None:
+            return self._feed_long(self._long, data)
+        if self.overflow:
+            return []
+        self._lines.limit = self.limit
+        lines: list[Line] = list(self._lines.feed(data))
+        if self._lines.overflow:
+            self.overflow = True
+            long = self._begin()
+            if long is not None:
+                long.spoil(self._too_long())
+                lines += self._feed_long(long, self._lines.refused)
+        elif self._lines.held > LONG:
+            long = self._begin()
+            if long is not None:
+                for piece in self._lines.take():
+                    long.feed(piece)
+        return lines
+
+    def _begin(self) -> LongLine | None:
+        self._long = None if self.long_line is None else self.long_line()
+        return self._long
+
+    def _feed_long(self, long: LongLine, data: bytes) -> list[Line]:
+        end = data.find(b"\n")
+        long.feed(data if end < 0 else data[:end])
+        if long.size > self.limit and not self.overflow:
+            self.overflow = True
+            long.spoil(self._too_long())
+        if end < 0:
+            return []
+        long.close()
+        self._long = None
+        rest = data[end + 1 :]
+        return [long, *self.feed(rest)] if rest else [long]
+
+    def _too_long(self) -> LineTooLongError:
+        return LineTooLongError(f"a message may have {self.limit} bytes, this one has more")
 
 
 def line_end(line: bytes) -> bytes:

@@ -23,6 +23,7 @@ from msl_network import (
     NOTIFICATION_UID,
     Answer,
     Failure,
+    LongLine,
     MendedReply,
     MessageError,
     Notification,
@@ -79,7 +80,12 @@ class JsonLinesCodec:
         self._request = msgspec.json.Decoder(Request).decode
         self._reply = msgspec.json.Decoder(Reply).decode
         self._notification = msgspec.json.Decoder(Notification).decode
+        self._object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._encode = msgspec.json.Encoder().encode
+
+    def long_line(self) -> LongLine:
+        """Take a line that is too long to be read at once."""
+        return LongLine(self._check)
 
     def decode_request(self, line: bytes) -> Request | Answer:
         """Read what a connected Client sent."""
@@ -156,6 +162,10 @@ class JsonLinesCodec:
         except UnicodeEncodeError:  # a lone surrogate in the attribute or the uid
             raise MessageError("the request has characters that cannot be encoded in UTF-8", uid=request.uid) from None
 
+    def encode_lost(self, line: bytes, lost: int) -> bytes:
+        """Write a notification that says, too, how many before it were dropped. Readers of 1.0 do not look at it."""
+        return line.rstrip()[:-1] + b', "lost": %d}\r\n' % lost
+
     def encode(self, message: Prompt | Result | Failure) -> bytes:
         """Write a message of the Manager's own, byte for byte as 1.0 would."""
         fields: dict[str, Any]
@@ -185,6 +195,17 @@ class JsonLinesCodec:
                 "uid": message.uid,
             }
         return json.dumps(fields).encode() + b"\r\n"
+
+    def _check(self, text: bytes) -> None:
+        """Refuse what is no JSON object that a reader of 1.0 could read."""
+        try:
+            self._object(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            _loads(_text(text, ""))
+        else:
+            if not text.isascii():
+                _text(text, "")
+        _check_size(text, "")
 
     def _slow_request(self, line: bytes) -> Request | Answer:
         text = _text(line, "")
@@ -218,7 +239,7 @@ class JsonLinesCodec:
         }
         if mended == value and line[:1] == b"{":
             return Reply(**fields)
-        return MendedReply(**fields, line=json.dumps(mended).encode() + b"\r\n")
+        return MendedReply(**fields, line=_dump(mended) + b"\r\n")
 
 
 def _mended(value: dict[str, Any]) -> dict[str, Any]:
@@ -357,7 +378,12 @@ def _string(value: dict[str, Any], key: str, default: str | None) -> str:
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(json.dumps(value).encode())
+    return msgspec.Raw(_dump(value))
+
+
+def _dump(value: object) -> bytes:
+    # without blanks, as a LongLine writes what it puts in the place of a piece, to find it again
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 @dataclass(eq=False)

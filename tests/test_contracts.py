@@ -36,6 +36,7 @@ MODULES = [
 SANS_IO = [
     "messages",
     "wire",
+    "long_line",
     "protocol",
     "terminal",
     "registry",
@@ -50,6 +51,7 @@ PURE = {
     "__future__",
     "ast",
     "collections.abc",
+    "contextlib",
     "concurrent.futures",  # an exception of it
     "dataclasses",
     "enum",
@@ -58,7 +60,9 @@ PURE = {
     "json",
     "math",
     "msgspec",
+    "re",
     "reprlib",
+    "secrets",  # a number that nobody knows
     "sys",  # the version of Python
     "threading",  # a lock
     "traceback",

@@ -11,15 +11,19 @@ import anyio
 import pytest
 from msl_network_plugins.json_lines import JsonLinesCodec
 
-from msl_network.errors import AuthenticationError
+from msl_network.errors import AuthenticationError, LineTooLongError
+from msl_network.long_line import LongLine
 from msl_network.messages import Prompt
-from msl_network.peer import LINES_A_LOOK, MAX_WAITING_WORK, Peer, PeerLost, flush
+from msl_network.outbox import flush
+from msl_network.peer import LINES_A_LOOK, MAX_WAITING_WORK, Peer, PeerLost
 from msl_network.protocol import Event, State
 
 from .wire_peer import DEADLINE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from msl_network.wire import Line
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +37,7 @@ class Wire:
         self.writes: list[bytes] = []
         self.is_paused = False
         self.later: list[Callable[[], None]] = []
+        self.unsent = 0
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
@@ -48,6 +53,11 @@ class Wire:
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.later.append(callback)
+
+
+def text(line: Line) -> bytes:
+    assert isinstance(line, bytes)
+    return line
 
 
 def never(work: object) -> None:
@@ -69,6 +79,7 @@ def make(**changes: Any) -> tuple[Peer, Wire]:
         "busy": set(),
         "handshake_limit": 1000,
         "outbox_limit": 1000,
+        "outbox_timeout": 5.0,
         "resolve": resolve,
         **changes,
     }
@@ -95,7 +106,7 @@ async def test_names() -> None:
 async def test_outbox_is_flushed_once() -> None:
     """What is put into the outbox during a chunk is written at its end, in one piece."""
     peer, wire = make()
-    peer.receive = lambda peer, line: peer.enqueue(line, b"!")
+    peer.receive = lambda peer, line: peer.enqueue(text(line), b"!")
     peer.feed(b"a\nb\nc\n")
     assert wire.writes == [b"a!b!c!"]
 
@@ -107,10 +118,10 @@ async def test_outbox_waits() -> None:
     peer.send(b"12345")
     peer.send(b"678")
     assert wire.writes == []
-    assert peer.outbox_size == 8
+    assert peer.outbox.size == 8
     peer.resume_writing()
     assert wire.writes == [b"12345678"]
-    assert peer.outbox_size == 0
+    assert peer.outbox.size == 0
 
 
 async def test_full_outbox(caplog: pytest.LogCaptureFixture) -> None:
@@ -118,15 +129,15 @@ async def test_full_outbox(caplog: pytest.LogCaptureFixture) -> None:
     peer, _ = make()
     peer.pause_writing()
     peer.send(b"x" * 501)
-    assert peer.is_congested
-    assert not peer.is_full
+    assert peer.outbox.is_congested
+    assert not peer.outbox.is_full
     peer.send(b"x" * 500)
-    assert peer.outbox_size == 1001
+    assert peer.outbox.size == 1001
     assert peer.connection.state is State.HANDSHAKE
     peer.send(b"x")
     peer.send(b"x")
     assert peer.is_closing
-    assert peer.outbox_size == 1001
+    assert peer.outbox.size == 1001
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
@@ -190,8 +201,8 @@ async def test_turns() -> None:
     peer, wire = make()
     heard: list[bytes] = []
 
-    def slow(peer: Peer, line: bytes) -> None:
-        heard.append(line)
+    def slow(peer: Peer, line: Line) -> None:
+        heard.append(text(line))
         end = monotonic() + 0.001
         while monotonic() < end:
             pass
@@ -229,28 +240,32 @@ async def test_long_line() -> None:
     """A line over the limit ends the connection: before it is connected with an error, afterwards without."""
     peer, wire = make()
     peer.feed(b"x" * 1001)
-    peer.feed(b"y\n" * 10)
-    assert peer.is_closing
-    assert "1000" in json.loads(wire.writes[0])["message"]
-    assert len(wire.writes) == 1
+    assert wire.is_paused
+    with pytest.raises(LineTooLongError, match="1000 bytes here"):
+        await peer.ask(PROMPT)
     connected, wire = make()
-    heard: list[bytes] = []
+    heard: list[Line] = []
     spawned: list[Any] = []
     connected.welcome(lambda peer, line: heard.append(line), 50, spawned.append)
     connected.feed(b"good\n" + b"x" * 51)
-    connected.feed(b"y\n" * 10)
+    connected.feed(b'", "uid": "u"}\n' + b"y\n" * 10)
     assert connected.connection.state is State.HANDSHAKE
     (drain,) = spawned
     await drain()  # until it is quiet
     assert connected.is_closing
-    assert heard == [b"good"]
+    good, long = heard
+    assert good == b"good"
+    assert isinstance(long, LongLine)
+    with pytest.raises(LineTooLongError, match="50 bytes") as caught:
+        long.short()
+    assert caught.value.uid == "u"
     assert wire.writes == []
 
 
 async def test_welcome() -> None:
     """Lines that came before the peer was let in are handled then, in order; a longer line is possible from then on."""
     peer, _ = make()
-    heard: list[bytes] = []
+    heard: list[Line] = []
     peer.feed(b"1\n2\n")
     peer.welcome(lambda peer, line: heard.append(line), 5000, never)
     peer.feed(b"x" * 3000 + b"\n")
@@ -261,7 +276,7 @@ async def test_mistake_in_the_router(caplog: pytest.LogCaptureFixture) -> None:
     """If handling a line fails, that connection is closed, the log says why, and nothing is raised."""
     peer, _ = make()
 
-    def fail(peer: Peer, line: bytes) -> None:
+    def fail(peer: Peer, line: Line) -> None:
         raise ZeroDivisionError
 
     peer.receive = fail
@@ -355,8 +370,8 @@ async def test_nothing_to_nobody() -> None:
     peer.send(b"x")
     assert wire.writes == []
     early = make()[0]
-    early.transport = None
+    early.transport = early.outbox.transport = None
     early.send(b"x")
     early.attach(wire)
-    flush([early])
+    flush([early.outbox])
     assert wire.writes == [b"x"]

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msl_network_plugins.json_lines import JsonLinesCodec
 
-from msl_network.wire import LINE_END, LineBuffer, line_end
+from msl_network import LongLine, wire
+from msl_network.errors import LineTooLongError
+from msl_network.wire import LINE_END, LineBuffer, LongLineBuffer, line_end
 
 # Bytes in which line ends are frequent, and where they are cut.
 STREAMS = st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"a", b"bc", b"\x00", "é".encode()])).map(b"".join)
@@ -81,3 +85,48 @@ def test_the_end_of_a_forwarded_line(line: bytes, end: bytes) -> None:
     """A line is forwarded with the CR that it came with, or gets one."""
     assert line_end(line) == end
     assert (line + line_end(line)).endswith(LINE_END)
+
+
+@given(st.lists(st.lists(st.integers(), max_size=40).map(json.dumps), max_size=6), CUTS, st.integers(1, 30))
+def test_long_lines(texts: list[str], cuts: list[int], long: int) -> None:
+    """However the network cut them, long lines come in order among the others, whole, and each as long as it is."""
+    data = "".join(f'{{"args": {text}}}\r\n' for text in texts).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "LONG", long)
+        buffer = LongLineBuffer(limit=10_000)
+        buffer.long_line = JsonLinesCodec().long_line
+        lines = [line for piece in pieces(data, cuts) for line in buffer.feed(piece)]
+        assert buffer.held == 0
+        buffer.feed(b"x" * 50)
+        assert buffer.held == 50
+    whole = [line if isinstance(line, bytes) else b"".join(line.whole()) for line in lines]
+    assert whole == data.split(b"\n")[:-1]
+
+
+@given(STREAMS, CUTS, st.integers(0, 6))
+def test_a_codec_without_long_lines(data: bytes, cuts: list[int], limit: int) -> None:
+    """Where long lines cannot be read in pieces, they are cut as all others."""
+    plain, other = LineBuffer(limit), LongLineBuffer(limit)
+    for piece in pieces(data, cuts):
+        assert plain.feed(piece) == other.feed(piece)
+    assert (plain.held, plain.overflow) == (other.held, other.overflow)
+
+
+@pytest.mark.parametrize("size", [5, 200])
+@pytest.mark.parametrize("cut", [1, 30, 1000])
+def test_uid_of_a_line_too_long(size: int, cut: int) -> None:
+    """A line that is too long is returned when its end has come, refused, with its uid; what follows is not read."""
+    line = b'{"args": ["' + b"x" * 300 + b'"], "uid": "u"}'
+    data = b"first\n" + line + b"\nnext\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "LONG", 100)
+        buffer = LongLineBuffer(limit=size)
+        buffer.long_line = JsonLinesCodec().long_line
+        first, long = [text for place in range(0, len(data), cut) for text in buffer.feed(data[place : place + cut])]
+    assert first == b"first"
+    assert isinstance(long, LongLine)
+    assert buffer.overflow
+    assert buffer.held == 0
+    with pytest.raises(LineTooLongError, match=f"may have {size} bytes") as caught:
+        long.short()
+    assert caught.value.uid == "u"

@@ -1,0 +1,298 @@
+r"""A long line of JSON: checked piece by piece as it comes, and known by a short form of itself.
+
+    the line     {"args": [1.5, 2.5, 3.5, ... 40 MB ... , 8.5, 9.5], "attribute": "fit", ...}
+    its short    {"args": [1.5, 2.5,"<mark>00000000","<mark>00000001", 9.5], "attribute": "fit", ...}
+
+A piece is cut off before a comma, or inside a text, and put where it stands: after which brackets, and whether in a
+text. With these brackets before and behind it, it is JSON of its own and can be checked alone; with a text of the same
+effect in its place, what is left is short JSON that means the same to whoever only reads the envelope.
+
+Rule of this file: each byte is looked at once, when it comes, so no line holds up anybody for longer than a chunk of
+it takes. It must not know what the keys of a message mean, or any socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from .errors import MessageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LONG", "LongLine"]
+
+LONG: Final = 512 * 1024
+"""From how many bytes on an unfinished line is taken as a long one: below, reading it at once takes a millisecond."""
+
+MAX_UNCUT: Final = 1024 * 1024
+"""How many bytes may come without a place to cut: neither a comma nor a text, so no value that anybody uses."""
+
+MAX_KEPT: Final = 4 * 1024 * 1024
+"""The longest envelope, in bytes: what stands outside of the arguments and results, names and values."""
+
+IN_A_TEXT: Final = 4096
+"""From how many bytes on a text that has no end yet is cut, too."""
+
+LAST_WORDS: Final = 4096
+"""How much is kept of the end of a line that is refused, in bytes: peers of 1.0 write the uid last."""
+
+_VALUE: Final = "value"
+_KEY: Final = "key"
+_OUTSIDE: Final = ""
+
+_NOT_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
+_CLOSE: Final = bytes.maketrans(b"[{", b"]}")
+_MAX_ROUNDS: Final = 500  # each takes at least one level of nesting away
+_ESCAPE: Final = 6  # the bytes of the longest escape: \u00e9
+_PLACE: Final = re.compile(r": line \d+ column \d+ \(char \d+\)")  # in a piece, which says nothing of the line
+_UID: Final = re.compile(rb'"uid"\s*:\s*("(?:[^"\\]|\\.){0,1024}"|-?[0-9]{1,18}|null)\s*\}\s*\Z', re.DOTALL)
+
+
+class LongLine:
+    """One line of JSON that is too long to be read at once.
+
+    Args:
+        check: Raises a `MessageError` unless what it is given is one JSON object.
+    """
+
+    __slots__ = (
+        "_check",
+        "_inside",
+        "_kept",
+        "_mark",
+        "_name",
+        "_pieces",
+        "_replaced",
+        "_short",
+        "_stack",
+        "_tail",
+        "error",
+        "size",
+    )
+
+    def __init__(self, check: Callable[[bytes], None]) -> None:
+        self._check = check
+        self.error: MessageError | None = None
+        """Why the line is refused; nothing of it is kept then but its end."""
+        self.size = 0
+        """How many bytes came so far."""
+        # whoever writes the line cannot know them, so it cannot contain them
+        self._mark = secrets.token_hex(16).encode()
+        self._name = secrets.token_hex(8).encode()
+        self._pieces: list[bytes] = []
+        self._short: list[bytes] = []
+        self._replaced: list[tuple[int, int, bytes]] = []  # what is before the mark, the length of all, the piece
+        self._kept = 0
+        self._tail = b""
+        self._stack = b""  # the brackets that are open where the tail begins
+        self._inside = _OUTSIDE  # whether it begins in a text, and in what kind
+
+    @property
+    def held(self) -> int:
+        """How many bytes of it are kept."""
+        return len(self._tail) if self.error is not None else self.size
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the line.
+
+        Args:
+            data: Received bytes, without a line end.
+        """
+        self.size += len(data)
+        self._tail += data
+        if self.error is not None:
+            self._tail = self._tail[-LAST_WORDS:]
+            return
+        try:
+            self._cut()
+        except MessageError as error:
+            self.spoil(error)
+
+    def spoil(self, error: MessageError) -> None:
+        """Refuse the line, and keep nothing of it but its end.
+
+        Args:
+            error: Why.
+        """
+        self.error = error
+        self._tail = self._tail[-LAST_WORDS:]
+        for kept in (self._pieces, self._short, self._replaced):
+            kept.clear()
+
+    def close(self) -> None:
+        """Note that the line is complete."""
+        if self.error is None:
+            self._pieces.append(self._tail)
+            self._short.append(self._tail)
+            return
+        found = _UID.search(self._tail)
+        if found is not None and self.error.uid == "":
+            with contextlib.suppress(ValueError):  # it is no JSON after all, so it is nobody's uid
+                self.error.uid = json.loads(found[1])
+
+    def short(self) -> bytes:
+        """Return the short form of a complete line: JSON exactly if the line is.
+
+        Raises:
+            MessageError: If the line is refused, with its uid if that could be found.
+        """
+        if self.error is not None:
+            raise self.error
+        return b"".join(self._short)
+
+    def whole(self) -> list[bytes]:
+        """Return the complete line as it came, in pieces."""
+        return self._pieces
+
+    def restore(self, text: bytes) -> list[bytes]:
+        """Put back what the short form leaves out.
+
+        Args:
+            text: A message that was made of values of the short form.
+
+        Returns:
+            The message, in pieces.
+        """
+        restored = []
+        place = 0
+        while (mark := text.find(self._mark, place)) >= 0:
+            number = mark + len(self._mark)
+            lead, length, piece = self._replaced[int(text[number : number + 8], 16)]
+            restored += [text[place : mark - lead], piece]
+            place = mark - lead + length
+        return [*restored, text[place:]]
+
+    def _cut(self) -> None:
+        """Cut off as much of the tail as is complete in itself."""
+        text = self._tail
+        masked = text
+        if b"\\" in text:  # of each run of backslashes the pairs come first, so what is left escapes what follows
+            masked = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        parts = masked.split(b'"')  # in turn outside of texts and inside
+        first = 1 if self._inside else 0
+        last = len(parts) - 1
+        if last % 2 != first and len(parts[last]) >= IN_A_TEXT:
+            cut = _end_of_text(text)
+            outside = b"".join(parts[first:last:2])
+            stack, lowest = self._follow(outside)
+            inside = self._inside
+            if last:
+                is_key = stack.endswith(b"{") and not parts[last - 1].rstrip().endswith(b":")
+                inside = _KEY if is_key else _VALUE
+            self._take(text[:cut], stack, lowest, inside, is_text=not last)
+            self._tail = text[cut:]
+            return
+        behind = 0
+        place = last if last % 2 == first else last - 1
+        if place != last:
+            behind = len(parts[last]) + 1
+        while place >= first:
+            comma = parts[place].rfind(b",")
+            if comma >= 0:
+                break
+            behind += len(parts[place]) + 1 + (len(parts[place - 1]) + 1 if place else 0)
+            place -= 2
+        else:
+            comma = 0
+        cut = len(text) - behind - len(parts[place]) + comma if place >= first else 0
+        if cut <= 0:
+            if len(text) > MAX_UNCUT:
+                raise MessageError(f"the line is not usable JSON: {MAX_UNCUT} bytes without a comma or a text")
+            return
+        outside = b"".join(parts[first:place:2]) + parts[place][:comma]
+        stack, lowest = self._follow(outside)
+        self._take(text[:cut], stack, lowest, _OUTSIDE, is_text=False)
+        self._tail = text[cut:]
+
+    def _follow(self, outside: bytes) -> tuple[bytes, int]:
+        """Return which brackets are open after a text without its quoted texts, and how few were in between."""
+        brackets = outside.translate(None, _NOT_BRACKETS)
+        rounds = 0
+        while True:
+            fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+            if len(fewer) == len(brackets):
+                break
+            brackets = fewer
+            rounds += 1
+            if rounds > _MAX_ROUNDS:
+                raise MessageError("the JSON is nested too deeply", wire_name="RecursionError")
+        opened = brackets.lstrip(b"]}")
+        closed = brackets[: len(brackets) - len(opened)]
+        lowest = len(self._stack) - len(closed)
+        if lowest < 0 or closed != _closing(self._stack[lowest:]) or b"]" in opened or b"}" in opened:
+            raise MessageError("the line is not valid JSON: its brackets do not match", wire_name="JSONDecodeError")
+        return self._stack[:lowest] + opened, lowest
+
+    def _take(self, piece: bytes, stack: bytes, lowest: int, inside: str, *, is_text: bool) -> None:
+        """Take a piece: leave it out of the short form, unless it has part of the envelope."""
+        self._pieces.append(piece)
+        if is_text or lowest > 1:
+            behind = (b'"' + (b":0" if inside == _KEY else b"") if inside else b"") + _closing(stack)
+            try:
+                self._check(_opening(self._stack, self._inside, b"") + piece + behind)
+            except MessageError as error:
+                end = self.size - len(self._tail) + len(piece)
+                problem = _PLACE.sub("", str(error))
+                raise MessageError(
+                    f"{problem}, in its bytes {end - len(piece)} to {end}", wire_name=error.wire_name
+                ) from None
+            stand_in = self._stand_in(stack, lowest, inside, is_text=is_text)
+            self._replaced.append((stand_in.index(self._mark), len(stand_in), piece))
+            self._short.append(stand_in)
+        else:
+            self._short.append(piece)
+            self._kept += len(piece)
+            if self._kept > MAX_KEPT:
+                raise MessageError(f"a message may have {MAX_KEPT} bytes beside its arguments and its result")
+        self._stack, self._inside = stack, inside
+
+    def _stand_in(self, stack: bytes, lowest: int, inside: str, *, is_text: bool) -> bytes:
+        """Return JSON that has the same effect as a piece: it starts and ends within the same brackets."""
+        number = b"%08x" % len(self._replaced)
+        mark = self._mark + number
+        if is_text:
+            return mark
+        name = b'"' + self._name + number + b'":'
+        if self._inside:
+            text = mark + (b'":0' if self._inside == _KEY else b'"')
+        else:
+            text = b',"' + mark + (b'":0' if self._stack.endswith(b"{") else b'"')
+        text += _closing(self._stack[lowest:])
+        opened = stack[lowest:]
+        is_named = stack[lowest - 1 : lowest] == b"{"
+        if opened:
+            text += b"," + (name if is_named else b"") + _opening(opened, inside, self._name)
+        elif inside:
+            text += b"," + (name if is_named and inside == _VALUE else b"") + b'"'
+        return text
+
+
+def _opening(stack: bytes, inside: str, name: bytes) -> bytes:
+    """Return the begin of JSON up to where these brackets are open, and one value is there, or a text has begun."""
+    member = b'{"' + name + b'":'
+    if inside == _KEY:
+        return stack[:-1].replace(b"{", member) + b'{"'
+    return stack.replace(b"{", member) + (b'"' if inside else b"0")
+
+
+def _closing(stack: bytes) -> bytes:
+    return stack[::-1].translate(_CLOSE)
+
+
+def _end_of_text(text: bytes) -> int:
+    """Return where an unfinished text may be cut: not within a character or an escape."""
+    end = len(text)
+    last = text.rfind(b"\\", max(end - _ESCAPE, 0)) + 1
+    before = text[:last]
+    if (last - len(before.rstrip(b"\\"))) % 2:  # it begins an escape, else it ends one
+        end = last - 1
+    while end and text[end - 1] & 0xC0 == 0x80:  # a character of several bytes
+        end -= 1
+    if end and text[end - 1] & 0xC0 == 0xC0:
+        end -= 1
+    return end
