@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 
 from .errors import ConfigError
 from .settings import Duration, File, Secret, Size, build, convert, first_line, nearest, settings
+from .sockets import KEEPALIVE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -78,8 +79,15 @@ class Limits:
         max_message: The longest message of a connected peer, in bytes.
         max_handshake_message: The longest message of a peer that is not connected yet, in bytes.
         handshake_timeout: How long a peer has from the connection to its identity, TLS included, in seconds.
+        max_handshakes: How many peers may be about to connect at a time; the next ones wait, until the one that is
+            silent for longest is closed, or another one is let in.
+        keepalive_timeout: Within which time a peer whose computer is gone is found out, in seconds.
         outbox: How much is kept for a peer that does not read, in bytes. Beyond it a Service is busy; a
             Client loses notifications from half of it on, and is disconnected at the whole.
+        outbox_timeout: How long a peer may take nothing of what is kept for it, in seconds. Then a Service is busy,
+            and a Client is disconnected.
+        max_memory: How much is kept for all peers together, in bytes: what they do not read, and messages that they
+            have not finished. Beyond it, whoever has most of it is disconnected.
         pending: How many requests of one Client may be unanswered; to one Service, 16 times as many.
         prompt_timeout: How long a connected Client has to answer a question for credentials, in seconds.
         shutdown_timeout: How long a peer that is being closed has to take what was sent to it, in seconds.
@@ -91,15 +99,24 @@ class Limits:
     # No credential or identity of 1.0 comes near it: an identity of 500 methods has 40 KiB.
     max_handshake_message: Size = 64 * KIBI
     handshake_timeout: Duration = 10 * SECONDS
+    # 1.0 has none: 500 connections that say nothing are kept for ever.
+    max_handshakes: int = 512
+    keepalive_timeout: Duration = KEEPALIVE
     outbox: Size = 64 * MEBI
+    outbox_timeout: Duration = 30 * SECONDS
+    max_memory: Size = 2048 * MEBI
     pending: int = 65536
     prompt_timeout: Duration = 60 * SECONDS
     shutdown_timeout: Duration = 2 * SECONDS
     resolve_timeout: Duration = 1 * SECONDS
 
     def __post_init__(self) -> None:
-        if self.pending < 1:
-            raise ValueError(f"pending: found {self.pending}, allowed is 1 or more")
+        for key in ("max_handshakes", "pending"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}: found {getattr(self, key)}, allowed is 1 or more")
+        # shorter than a second is nothing that the system could keep, longer than a day nothing that it takes
+        if not 2 <= self.keepalive_timeout <= 86400:
+            raise ValueError(f"keepalive_timeout: found {self.keepalive_timeout:g} s, allowed is 2 s to 1 d")
 
 
 @dataclass(frozen=True, kw_only=True)

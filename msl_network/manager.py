@@ -15,10 +15,12 @@ import platform
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import anyio.to_thread
 
 from .commands import CommandTable, manager_commands
@@ -29,6 +31,7 @@ from .errors import (
     AuthenticationError,
     AuthorizationError,
     HandshakeTimeoutError,
+    LineTooLongError,
     MessageError,
     RequestError,
     StartError,
@@ -36,7 +39,8 @@ from .errors import (
 from .handshake import Handshake
 from .listening import bind
 from .messages import Identity, Prompt
-from .peer import Peer, PeerLost, flush
+from .outbox import Outbox, flush
+from .peer import Peer, PeerLost
 from .plugins import load
 from .protocol import Event
 from .registry import ClientMember, Registry
@@ -46,6 +50,7 @@ from .running import run
 from .service import Service, filter_service_start_kwargs
 from .terminal import parse_identity
 from .transport import Accepted, Listener, is_exhausted, listen
+from .waiting_room import WaitingRoom
 
 if TYPE_CHECKING:
     import ssl
@@ -59,6 +64,9 @@ if TYPE_CHECKING:
 __all__ = ["Manager", "filter_run_forever_kwargs", "run_forever", "run_services"]
 
 logger = logging.getLogger("msl_network")
+
+LOOK = 1.0
+"""How often it is looked after those who do not read, in seconds."""
 
 ACCEPT_PAUSE = 0.1
 """How long to wait, in seconds, when the system has no descriptor left for another connection."""
@@ -103,8 +111,9 @@ class Manager:
         self._commands.add(manager_commands(self), "the Manager")
         for plugin, commands in self.hooks.commands():
             self._commands.add(commands, plugin)
+        self._room = WaitingRoom(self.config.limits.max_handshakes)
         self._peers: set[Peer] = set()
-        self._touched: list[Peer] = []
+        self._touched: list[Outbox] = []
         self._busy: set[Peer] = set()
         self._connections: anyio.abc.TaskGroup | None = None
         self._stop = anyio.Event()
@@ -162,6 +171,7 @@ class Manager:
                     async with anyio.create_task_group() as accepting:
                         for listener in listeners:
                             accepting.start_soon(self._accept, listener, connections, context)
+                        accepting.start_soon(self._look_after)
                         tls = f"TLS {'ENABLED' if context else 'DISABLED'}"
                         logger.info("Network Manager running on %s:%d (%s)", self.hostname, self.port, tls)
                         self._say_who_may_come()
@@ -267,31 +277,19 @@ class Manager:
         logger.info("new connection request from %s", peer.address)
         self.hooks.peer_connecting(peer)
         self._peers.add(peer)
-        deadline = anyio.current_time() + limits.handshake_timeout
-        identity: Identity | None = None
         reason = ""
-        joined = False
         try:
-            async with accepted.open(
-                peer, context, handshake=limits.handshake_timeout, closing=limits.shutdown_timeout
-            ) as transport:
-                peer.attach(transport)
-                try:
-                    with anyio.CancelScope(deadline=deadline):
-                        identity = await self._shake_hands(peer)
-                    if identity is None:
-                        raise HandshakeTimeoutError(limits.handshake_timeout)
-                    await self.handler(peer, identity)
-                except PeerLost as lost:
-                    reason = str(lost)
-                except RequestError as error:
-                    reason = f"rejected: {error}"
-                    peer.refuse(error, self.network_name)
-                    flush(self._touched)
-                finally:
-                    joined = peer.member is not None
-                    self.remove_peer(peer)
-                    await peer.finish(limits.shutdown_timeout)
+            with anyio.CancelScope() as peer.scope, self._room.guest(peer):
+                deadline = anyio.current_time() + limits.handshake_timeout
+                async with accepted.open(
+                    peer,
+                    context,
+                    handshake=limits.handshake_timeout,
+                    closing=limits.shutdown_timeout,
+                    keepalive=limits.keepalive_timeout,
+                ) as transport:
+                    peer.attach(transport)
+                    reason = await self._converse(peer, deadline)
         except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
             # also a Client of 1.0 that only fetches the certificate, or one without TLS
             reason = f"connection closed prematurely ({error})" if str(error) else "connection closed prematurely"
@@ -301,7 +299,8 @@ class Manager:
         finally:
             self._peers.discard(peer)
             peer.lost()
-            if reason and not joined:
+            reason = peer.shown_out or reason
+            if reason and not peer.has_joined:
                 logger.info("%s %s", peer.address, reason)
                 self.hooks.peer_refused(peer, reason)
 
@@ -328,6 +327,7 @@ class Manager:
         Raises:
             NameTakenError: If a Service of its name is connected.
         """
+        self._room.leave(peer)
         if identity.type == "client":
             client = self._registry.join_client(peer, identity, peer.address)
             peer.member, peer.network_name = client, client.name
@@ -337,6 +337,7 @@ class Manager:
             peer.network_name = f"{identity.name}[{peer.address}]"
             receive, event = self._router.from_service, Event.ACCEPT_SERVICE
         peer.connection.send(event)
+        peer.has_joined = True
         user = f" (user {peer.username!r})" if peer.username else ""
         logger.info("%s is connected as a %s%s", peer.network_name, identity.type, user)
         self.hooks.peer_joined(peer, identity)
@@ -442,17 +443,67 @@ class Manager:
                         if not is_said:
                             logger.warning("no connection can be accepted until another one ends: %s", error)
                         is_said = True
+                        self._room.make_room()
                         await anyio.sleep(ACCEPT_PAUSE)
                     continue  # else the peer left in between
                 is_said = False
+                try:
+                    await self._room.place()
+                except BaseException:  # the Manager stops
+                    with anyio.CancelScope(shield=True):
+                        await accepted.discard()
+                    raise
                 connections.start_soon(self.new_connection, accepted, context)
+                await anyio.lowlevel.checkpoint()  # it takes its place, and others their turn
         finally:
             with anyio.CancelScope(shield=True):
                 await listener.aclose()
 
+    async def _look_after(self) -> None:
+        """Look, again and again, who takes nothing of what is kept for it, and how much is kept for all."""
+        while True:
+            await anyio.sleep(min(LOOK, self.config.limits.outbox_timeout / 2))
+            now = monotonic()
+            for peer in list(self._peers):
+                peer.look(now)
+            held = sum(peer.held for peer in self._peers)
+            if held > self.config.limits.max_memory:
+                most = max(self._peers, key=lambda peer: peer.held)
+                logger.warning(
+                    "%d bytes are kept for all peers, the limit is %d: %s, with %d of them, is disconnected",
+                    held,
+                    self.config.limits.max_memory,
+                    most.network_name,
+                    most.held,
+                )
+                most.close()
+
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._connections is not None:
             self._connections.start_soon(work)
+
+    async def _converse(self, peer: Peer, deadline: float) -> str:
+        """Talk with a peer until it leaves, or is to leave; returns why it was not let in, if it was not."""
+        limits = self.config.limits
+        identity: Identity | None = None
+        try:
+            with anyio.CancelScope(deadline=deadline):
+                identity = await self._shake_hands(peer)
+            if identity is None:
+                raise HandshakeTimeoutError(limits.handshake_timeout)
+            await self.handler(peer, identity)
+        except PeerLost as lost:
+            return str(lost)
+        except RequestError as error:
+            peer.refuse(error, self.network_name)
+            flush(self._touched)
+            if isinstance(error, LineTooLongError):
+                await peer.hear_out(limits.shutdown_timeout)
+            return f"rejected: {error}"
+        finally:
+            self.remove_peer(peer)
+            await peer.finish(limits.shutdown_timeout)
+        return ""
 
     def _new_peer(self, accepted: Accepted) -> Peer:
         ip_address, port = accepted.remote
@@ -467,6 +518,7 @@ class Manager:
             busy=self._busy,
             handshake_limit=self.config.limits.max_handshake_message,
             outbox_limit=self.config.limits.outbox,
+            outbox_timeout=self.config.limits.outbox_timeout,
             resolve=self._resolver.lookup,
         )
 

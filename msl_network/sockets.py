@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import logging
 import socket
+from typing import Final
 
 __all__ = ["tune"]
 
 logger = logging.getLogger("msl_network")
 
 
-def tune(sock: socket.socket) -> None:
+KEEPALIVE: Final = 60.0
+"""Within which time a peer whose computer is gone is found out, in seconds, where nobody says otherwise."""
+
+PROBES: Final = 3
+"""How many questions of the system to the other one stay unanswered before it is taken for gone."""
+
+
+def tune(sock: socket.socket, keepalive: float = KEEPALIVE) -> None:
     """Have a dead peer found out, and small messages sent at once.
+
+    Half of the time may pass in silence, and in the other half the probes are sent; bytes that were sent may stay
+    unconfirmed for half of the time.
 
     Args:
         sock: A connected TCP socket.
+        keepalive: Within which time a peer whose computer is gone is to be found out, in seconds.
     """
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
     for name, value in (
-        ("TCP_KEEPIDLE", 30),  # seconds without a byte until the first probe
-        ("TCP_KEEPINTVL", 10),  # seconds between probes
-        ("TCP_KEEPCNT", 3),  # probes without an answer
-        ("TCP_USER_TIMEOUT", 30_000),  # milliseconds that sent bytes may stay unconfirmed
+        ("TCP_KEEPIDLE", max(int(keepalive / 2), 1)),  # seconds without a byte until the first probe
+        ("TCP_KEEPINTVL", max(int(keepalive / 2 / PROBES), 1)),  # seconds between probes
+        ("TCP_KEEPCNT", PROBES),  # probes without an answer
+        ("TCP_USER_TIMEOUT", int(keepalive / 2 * 1000)),  # milliseconds that sent bytes may stay unconfirmed
     ):
         option = getattr(socket, name, None)  # not every system has all of them
         if option is not None:

@@ -1088,10 +1088,11 @@ class FarAway:
 
     def __init__(self) -> None:
         self.sent = b""
+        self.unsent = 0
 
     @asynccontextmanager
     async def open(
-        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float
+        self, receiver: Receiver, context: ssl.SSLContext | None, *, handshake: float, closing: float, keepalive: float
     ) -> AsyncIterator[FarAway]:
         receiver.feed(b"client Far\n")
         yield self

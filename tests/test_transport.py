@@ -100,7 +100,7 @@ async def test_both_ways(listener: Listener) -> None:
     async with stream:
         assert accepted.remote == stream.extra(anyio.abc.SocketAttribute.local_address)
         assert accepted.local[0] == "127.0.0.1"
-        async with accepted.open(receiver, None, handshake=1, closing=5) as transport:
+        async with accepted.open(receiver, None, handshake=1, keepalive=60, closing=5) as transport:
             await stream.send(b"hello")
             await until(lambda: receiver.data == b"hello")
             for number in range(100):
@@ -119,7 +119,7 @@ async def test_slow_reader(listener: Listener) -> None:
     stream, accepted = await dial(listener, port_of(listener))
     receiver = Recording()
     async with stream:
-        async with accepted.open(receiver, None, handshake=1, closing=0.2) as transport:
+        async with accepted.open(receiver, None, handshake=1, keepalive=60, closing=0.2) as transport:
             with anyio.fail_after(DEADLINE):
                 while True:
                     transport.write(b"x" * 1_000_000)
@@ -135,7 +135,7 @@ async def test_resumes(listener: Listener) -> None:
     stream, accepted = await dial(listener, port_of(listener))
     receiver = Recording()
     size = 30_000_000
-    async with stream, accepted.open(receiver, None, handshake=1, closing=0.2) as transport:
+    async with stream, accepted.open(receiver, None, handshake=1, keepalive=60, closing=0.2) as transport:
         transport.write(b"x" * size)
         assert receiver.is_paused
         taken = 0
@@ -152,7 +152,7 @@ async def test_abort(listener: Listener) -> None:
     receiver = Recording()
     async with stream:
         transport: Transport
-        async with accepted.open(receiver, None, handshake=1, closing=5) as transport:
+        async with accepted.open(receiver, None, handshake=1, keepalive=60, closing=5) as transport:
             transport.abort()
             await until(lambda: receiver.is_lost)
             transport.write(b"nobody reads this")
@@ -165,7 +165,7 @@ async def test_reset(listener: Listener) -> None:
     """A peer that is gone without a word is lost, and writing to it harms nobody."""
     stream, accepted = await dial(listener, port_of(listener))
     receiver = Recording()
-    async with accepted.open(receiver, None, handshake=1, closing=1) as transport:
+    async with accepted.open(receiver, None, handshake=1, keepalive=60, closing=1) as transport:
         raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         await anyio.aclose_forcefully(stream)
