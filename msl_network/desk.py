@@ -72,12 +72,20 @@ class Desk:
         peer.flush_all()
 
     async def _log_in(self, peer: Peer) -> None:
+        handshake = Handshake(peer, self._manager.network_name, self._manager.throttle)
         try:
             with anyio.fail_after(self._manager.config.limits.prompt_timeout):
-                handshake = Handshake(peer, self._manager.network_name)
                 peer.is_admin = await self._manager.hooks.authenticate_administrator(peer, handshake)
-        except (RequestError, TimeoutError) as error:
-            logger.info("%s is no administrator: %s", peer.network_name, str(error) or "no answer")
+        except BusyError:
+            raise
+        except TimeoutError:
+            logger.info("%s is no administrator: no answer", peer.network_name)
+        except RequestError as error:
+            handshake.refused(error)
+            logger.info("%s is no administrator: %s", peer.network_name, error)
+        else:
+            if not peer.is_admin:  # a plugin may say so of a wrong answer, too
+                handshake.refused()
         if not peer.is_admin:
             raise AuthenticationError(_NOT_ADMINISTRATOR)
 

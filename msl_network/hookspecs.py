@@ -75,6 +75,10 @@ async def authenticate(peer: Peer, handshake: Handshake) -> None:
 
     Raises:
         AuthenticationError: To refuse the peer; the text is sent to it. The connection is closed.
+
+    You need not slow down who guesses: after failures from its address the answers come late, be they right or wrong,
+    by at most half of ``handshake_timeout``. So give `ask` that time. Every refusal after an answer counts as a
+    failure, whatever you raise; only ``BusyError``, from ``msl_network.errors``, says that nobody looked at the answer.
     """
 
 
@@ -94,6 +98,8 @@ async def authenticate_administrator(peer: Peer, handshake: Handshake) -> bool |
 
     Raises:
         AuthenticationError: If the answers were wrong.
+
+    Who guesses is slowed down as in `authenticate`; a False counts as a failure, too.
     """
 
 

@@ -49,6 +49,7 @@ from .router import Router
 from .running import run
 from .service import Service, filter_service_start_kwargs
 from .terminal import parse_identity
+from .throttle import LONGEST, Throttle
 from .transport import Accepted, Listener, is_exhausted, listen
 from .waiting_room import WaitingRoom
 
@@ -105,6 +106,9 @@ class Manager:
         """The certificate that peers are shown; from the start of `serve`, if there is TLS."""
         self._registry: Registry[Peer] = Registry(max_calls=self.config.limits.pending)
         self._resolver = Resolver(self.config.limits.resolve_timeout)
+        patience = min(self.config.limits.handshake_timeout, self.config.limits.prompt_timeout)
+        self.throttle = Throttle(min(LONGEST, patience / 2), anyio.current_time)
+        """Slows down whoever guesses passwords."""
         self._commands = CommandTable()
         self._desk = Desk(self, self._commands)
         self._router = Router(self._registry, self._desk, self.hooks.authorizer)
@@ -525,11 +529,14 @@ class Manager:
     async def _shake_hands(self, peer: Peer) -> Identity:
         if not self.hooks.authenticators and not self.config.allow_anonymous and not peer.is_local:
             raise AuthenticationError(_ANONYMOUS)
-        handshake = Handshake(peer, self.network_name)
+        handshake = Handshake(peer, self.network_name, self.throttle)
         try:
             await self.hooks.authenticate(peer, handshake)
         except PeerLost:
             raise PeerLost(f"connection closed before receiving the {handshake.waiting_for}") from None
+        except RequestError as error:
+            handshake.refused(error)
+            raise
         try:
             identity = await self.check_identity(peer)
         except PeerLost:

@@ -3,7 +3,7 @@
     transport --feed--> lines --> receive(peer, line)        whoever has the word: the handshake, later the router
     enqueue --> outbox --flush--> transport                  never waits, see `outbox`
 
-Rule of this file: nothing here awaits another peer, and nothing waits at all but `ask`, `closing`,
+Rule of this file: nothing here awaits another peer, and nothing waits at all but `ask`, `closing`, `stay`, `hear_out`,
 `finish` and `resolve_hostname`. It must not know what a message means, which plugins exist, or what a socket is.
 """
 
@@ -371,6 +371,24 @@ class Peer:
                 self._is_heard = False
                 await anyio.sleep(QUIET)
         self.close()
+
+    async def stay(self, seconds: float) -> None:
+        """Let time pass, as long as the peer is there.
+
+        Args:
+            seconds: How much.
+
+        Raises:
+            PeerLost: If the peer leaves meanwhile.
+        """
+        if self.receive is None and b"\n" not in self._early and self.transport is not None:
+            self.transport.resume_reading()  # who reads nothing does not notice the end
+        with anyio.move_on_after(seconds):
+            while not self.is_closing:
+                self._answered = anyio.Event()
+                await self._answered.wait()
+        if self.is_closing:
+            raise PeerLost(f"{self.address} left")
 
     async def finish(self, limit: float) -> None:
         """Wait until all is done that the peer asked for before it left; what takes longer is cancelled.

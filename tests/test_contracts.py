@@ -45,6 +45,7 @@ SANS_IO = [
     "signatures",
     "identities",
     "connecting",
+    "throttle",
 ]
 
 PURE = {
@@ -56,6 +57,7 @@ PURE = {
     "dataclasses",
     "enum",
     "inspect",
+    "ipaddress",
     "itertools",
     "json",
     "math",

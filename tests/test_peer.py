@@ -196,6 +196,59 @@ async def test_early_lines_wait() -> None:
         peer.feed(b"3\n")
 
 
+async def test_stay() -> None:
+    """Time passes while the peer is there; other lines of it change nothing, and are kept."""
+    peer, _ = make()
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(peer.ask, PROMPT)
+        await anyio.wait_all_tasks_blocked()
+        peer.feed(b"1\n")
+    await peer.stay(0.01)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(peer.stay, 0.01)
+        await anyio.wait_all_tasks_blocked()
+        peer.feed(b"2\n")
+    assert await peer.ask(PROMPT) == "2"
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+async def test_leaving_ends_a_stay(is_connected: bool) -> None:
+    """Nobody waits for a peer that is gone: its end is noticed although it was not asked for anything."""
+    peer, wire = make()
+    if is_connected:
+        peer.welcome(lambda peer, line: None, 1000, never)
+    else:
+        peer.feed(b"1\n")
+        assert await peer.ask(PROMPT) == "1"
+        assert wire.is_paused
+    with anyio.fail_after(DEADLINE):
+        async with anyio.create_task_group() as task_group:
+
+            async def stay() -> None:
+                with pytest.raises(PeerLost):
+                    await peer.stay(10 * DEADLINE)
+
+            task_group.start_soon(stay)
+            await anyio.wait_all_tasks_blocked()
+            assert not wire.is_paused
+            peer.lost()
+        with pytest.raises(PeerLost):
+            await peer.stay(10 * DEADLINE)
+
+
+async def test_a_stay_reads_no_more_than_is_kept() -> None:
+    """While a line waits that was not asked for, nothing more is read, so that a stranger cannot fill the memory."""
+    peer, wire = make()
+    peer.feed(b"1\n2\n")
+    assert await peer.ask(PROMPT) == "1"
+    await peer.stay(0.01)
+    assert wire.is_paused
+    peer.welcome(lambda peer, line: None, 1000, never)
+    wire.pause_reading()  # because of its turns
+    await peer.stay(0.01)
+    assert wire.is_paused
+
+
 async def test_turns() -> None:
     """Who sends much at once has its turn, then the others have theirs; nothing is read meanwhile, nor lost."""
     peer, wire = make()
