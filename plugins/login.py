@@ -1,7 +1,8 @@
 """Authenticates a peer by user name and password, and lets administrators and the command line manage users.
 
 Rule of this file: whoever asks learns nothing but yes or no. An unknown user and a wrong password give the
-same questions, the same text and the same work. Keys are derived in worker threads, a few at a time.
+same questions, the same text and the same work. Keys are derived in worker threads, a few at a time, and the
+addresses that peers come from take turns.
 
 It must not know where users are kept (the store does), or any other plugin.
 """
@@ -17,6 +18,8 @@ import logging
 import os
 import re
 import sys
+from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,14 +28,15 @@ import anyio
 from anyio import to_thread
 
 from msl_network.commands import Command
-from msl_network.errors import ArgumentError, AuthenticationError, PluginError, StartError, StoreError
+from msl_network.errors import ArgumentError, AuthenticationError, BusyError, PluginError, StartError, StoreError
 from msl_network.hookspecs import hookimpl
 from msl_network.messages import is_clean
 from msl_network.store import User
+from msl_network.throttle import origin
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from msl_network.cli import Context
     from msl_network.handshake import Handshake
@@ -49,7 +53,10 @@ REFUSED: Final = "Unregistered user or Wrong login password"  # both phrases of 
 MAX_NAME: Final = 256  # characters, as for the names of Services
 MAX_ANSWER: Final = 1024  # characters of a user name or a password that a peer sends
 
-MAX_DERIVATIONS: Final = 4  # at a time: each takes a core and 32 MiB for some 0.2 s
+MAX_DERIVATIONS: Final = 4  # at a time: each takes a core and 32 MiB for some 0.3 s
+MAX_WAITING: Final = 256  # for one address: more than any computer derives before they give up
+
+HERE: Final = "127.0.0.1"  # whose turn it is when the command line asks
 
 NOT_A_NAME: Final = re.compile(r":\d+\Z")
 """Clients take ``...:<digits>`` for the name of a Manager when they are asked for a password."""
@@ -78,14 +85,14 @@ class Login:
     @hookimpl
     async def authenticate(self, peer: Peer, handshake: Handshake) -> None:
         """Let a registered user in."""
-        user = await self._log_in(handshake)
+        user = await self._log_in(peer, handshake)
         peer.username = user.name
         peer.is_admin = user.is_admin
 
     @hookimpl
     async def authenticate_administrator(self, peer: Peer, handshake: Handshake) -> bool:
         """Tell whether the person at a connected Client is an administrator."""
-        user = await self._log_in(handshake)
+        user = await self._log_in(peer, handshake)
         if user.is_admin:
             logger.info("%s is an administrator from now on, as %r", peer.network_name, user.name)
         return user.is_admin
@@ -132,11 +139,11 @@ class Login:
         )
         parser.set_defaults(run=_run)
 
-    async def _log_in(self, handshake: Handshake) -> User:
+    async def _log_in(self, peer: Peer, handshake: Handshake) -> User:
         # What can be no name or no password of anybody is refused at once: that tells nobody anything
         username = _check_answer(await handshake.ask("username", handshake.network_name))
         password = _check_answer(await handshake.ask("password", username))
-        user = await self._open_accounts().check(username, password)
+        user = await self._open_accounts().check(username, password, peer.ip_address)
         if user is None:
             raise AuthenticationError(REFUSED)
         return user
@@ -163,7 +170,7 @@ class Login:
 
     async def _insert(self, peer: Peer, username: str, password: str, is_admin: bool) -> None:
         name, word, admin = _text("username", username), _text("password", password), _flag(is_admin)
-        await self._open_accounts().insert(name, word, admin)
+        await self._open_accounts().insert(name, word, admin, peer.ip_address)
         logger.info("%s added the user %r", peer.network_name, name)
 
     async def _update(
@@ -172,13 +179,74 @@ class Login:
         name = _text("username", username)
         word = None if password is None else _text("password", password)
         admin = None if is_admin is None else _flag(is_admin)
-        await self._open_accounts().update(name, word, admin)
+        await self._open_accounts().update(name, word, admin, peer.ip_address)
         logger.info("%s updated the user %r", peer.network_name, name)
 
     async def _delete(self, peer: Peer, username: str) -> None:
         name = _text("username", username)
         await self._open_accounts().delete(name)
         logger.info("%s deleted the user %r", peer.network_name, name)
+
+
+class _Turns:
+    """Gives a few places to many, who wait by address: the addresses take turns.
+
+    First come, first served would be unfair: whoever comes with 500 logins at once would keep everybody else
+    waiting. No place is left empty while somebody waits.
+
+    Args:
+        places: How many may have one at a time.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: dict[str, deque[anyio.Event]] = {}  # whose turn is next comes first
+
+    @asynccontextmanager
+    async def turn(self, ip_address: str) -> AsyncIterator[None]:
+        """Wait for a place, and have it.
+
+        Args:
+            ip_address: For whom.
+
+        Raises:
+            BusyError: If too many wait for this address.
+        """
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(origin(ip_address))
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, where: str) -> None:
+        queue = self._waiting.setdefault(where, deque())
+        if len(queue) >= MAX_WAITING:
+            raise BusyError("too many logins from your address wait already; try again later")
+        mine = anyio.Event()
+        queue.append(mine)
+        try:
+            await mine.wait()
+        except BaseException:
+            if mine.is_set():  # the turn came at the moment of giving up
+                self._pass_on()
+            else:
+                queue.remove(mine)
+                if not queue:
+                    del self._waiting[where]
+            raise
+
+    def _pass_on(self) -> None:
+        if not self._waiting:
+            self._free += 1
+            return
+        where = next(iter(self._waiting))
+        queue = self._waiting.pop(where)
+        queue.popleft().set()
+        if queue:
+            self._waiting[where] = queue  # at the end again
 
 
 class _Accounts:
@@ -191,7 +259,9 @@ class _Accounts:
     def __init__(self, users: Users) -> None:
         self._users = users
         self._writing = anyio.Lock()  # a change is read, derive, write: one at a time
-        self._limiter = anyio.CapacityLimiter(min(MAX_DERIVATIONS, os.cpu_count() or 1))
+        places = min(MAX_DERIVATIONS, os.cpu_count() or 1)
+        self._turns = _Turns(places)
+        self._limiter = anyio.CapacityLimiter(places)  # threads of our own: who has a turn has one at once
 
     async def list(self) -> list[User]:
         return await self._users.list()
@@ -199,33 +269,41 @@ class _Accounts:
     async def get(self, name: str) -> User | None:
         return await self._users.get(name) if _is_usable(name) else None
 
-    async def check(self, name: str, password: str) -> User | None:
-        """Return the user if the password is right, else None, after the same work."""
+    async def check(self, name: str, password: str, ip_address: str) -> User | None:
+        """Return the user if the password is right, else None, after the same work.
+
+        Raises:
+            BusyError: If too many from this address wait for that.
+        """
         user = await self.get(name)
-        if not await to_thread.run_sync(_is_right, user, password, limiter=self._limiter) or user is None:
+        async with self._turns.turn(ip_address):
+            is_right, new = await to_thread.run_sync(_check, user, password, limiter=self._limiter)
+        if not is_right or user is None:
             return None
-        if not _is_current(user):
-            await self._upgrade(user, password)
+        if new is not None:
+            await self._upgrade(user, *new)
         return user
 
-    async def insert(self, name: str, password: str, is_admin: bool) -> None:
+    async def insert(self, name: str, password: str, is_admin: bool, ip_address: str) -> None:
         """Add a user.
 
         Raises:
             ValueError: If the name is taken, or the name or the password cannot be used.
+            BusyError: If too many from this address wait for a key.
         """
         _check_name(name)
         _check_password(name, password)
-        key, salt = await self._derive(password)
+        key, salt = await self._derive(password, ip_address)
         async with self._writing:
             if not await self._users.insert(User(name=name, key=key, salt=salt, is_admin=is_admin)):
                 raise ValueError(f"A user with the name {name!r} already exists")
 
-    async def update(self, name: str, password: str | None, is_admin: bool | None) -> None:
+    async def update(self, name: str, password: str | None, is_admin: bool | None, ip_address: str) -> None:
         """Change the password, the rights, or both.
 
         Raises:
             ValueError: If there is no such user, the password cannot be used, or there is nothing to change.
+            BusyError: If too many from this address wait for a key.
         """
         changes: dict[str, Any] = {}
         await self._find(name, "update")
@@ -233,7 +311,7 @@ class _Accounts:
             raise ValueError("Must specify either the password and/or the admin rights when updating")
         if password is not None:
             _check_password(name, password)
-            changes["key"], changes["salt"] = await self._derive(password)
+            changes["key"], changes["salt"] = await self._derive(password, ip_address)
         if is_admin is not None:
             changes["is_admin"] = is_admin
         async with self._writing:
@@ -255,12 +333,12 @@ class _Accounts:
             raise ValueError(f"Cannot {action} {name!r}. This user is not in the table.")
         return user
 
-    async def _derive(self, password: str) -> tuple[bytes, bytes]:
-        return await to_thread.run_sync(_new_key, password, limiter=self._limiter)
+    async def _derive(self, password: str, ip_address: str) -> tuple[bytes, bytes]:
+        async with self._turns.turn(ip_address):
+            return await to_thread.run_sync(_new_key, password, limiter=self._limiter)
 
-    async def _upgrade(self, user: User, password: str) -> None:
+    async def _upgrade(self, user: User, key: bytes, salt: bytes) -> None:
         """Replace a key of 1.0. It may wait: a failure is no reason to refuse the user."""
-        key, salt = await self._derive(password)
         try:
             async with self._writing:
                 # meanwhile the password may have been changed, and must not come back
@@ -338,6 +416,13 @@ def _is_current(user: User) -> bool:
     """Whether a key was made as new ones are."""
     scheme = _Scrypt.parse(user.salt)
     return scheme is not None and replace(scheme, salt=b"") == replace(_Scrypt.new(), salt=b"")
+
+
+def _check(user: User | None, password: str) -> tuple[bool, tuple[bytes, bytes] | None]:
+    """Return whether a password is right, and then key and salt that should replace the user's, if they should."""
+    if not _is_right(user, password) or user is None:
+        return False, None
+    return True, None if _is_current(user) else _new_key(password)
 
 
 def _is_right(user: User | None, password: str) -> bool:
@@ -440,9 +525,9 @@ async def _change_user(args: argparse.Namespace, context: Context) -> None:
     async with context.open_store(args.database) as store:
         accounts = _Accounts(store.users)
         if adding:
-            await accounts.insert(name, password or "", args.admin)
+            await accounts.insert(name, password or "", args.admin, HERE)
         elif args.action == "update":
-            await accounts.update(name, password, args.admin)
+            await accounts.update(name, password, args.admin, HERE)
         else:
             await accounts.delete(name)
     print(f"Updated {name}" if args.action == "update" else f"{name} has been {_past(args.action)}")

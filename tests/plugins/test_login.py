@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import hashlib
 import io
@@ -21,7 +22,7 @@ from msl_network_plugins import login
 from msl_network_plugins.login import Login
 from msl_network_plugins.sqlite import Sqlite
 
-from msl_network.errors import ArgumentError, AuthenticationError, PluginError, StartError, StoreError
+from msl_network.errors import ArgumentError, AuthenticationError, BusyError, PluginError, StartError, StoreError
 from msl_network.store import Store, User
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class FakePeer:
     username = ""
     is_admin = False
     network_name = "Client[pc1:50000]"
+    ip_address = "192.0.2.1"
 
 
 class FakeHandshake:
@@ -148,7 +150,7 @@ async def test_right_password(weak: None, is_admin: bool) -> None:
 
 @pytest.mark.parametrize(("name", "password"), [("ada", "wrong"), ("ada", "Secret"), ("nobody", "secret")])
 async def test_wrong_answers(weak: None, name: str, password: str) -> None:
-    """An unknown user is asked for a password like a known one, and both hear the same."""
+    """29. An unknown user is asked for a password like a known one, and both hear the same."""
     plugin, _ = await start(modern_user(is_admin=True), legacy_user())
     handshake, peer = FakeHandshake(name, password), FakePeer()
     with pytest.raises(AuthenticationError, match=REFUSED):
@@ -161,7 +163,7 @@ async def test_wrong_answers(weak: None, name: str, password: str) -> None:
     "answer", [None, 1, True, ["ada"], {"a": 1}, "", "x" * 1025, "a\0", "\ud800"], ids=lambda a: repr(a)[:12]
 )
 async def test_answers_that_cannot_be_right(weak: None, answer: object) -> None:
-    """A name or a password of a wrong type, empty, over-long or broken is refused with the same text."""
+    """31. A name or a password of a wrong type, empty, over-long or broken is refused with the same text."""
     plugin, _ = await start(modern_user())
     for answers in (answer,), ("ada", answer), ("nobody", answer):
         with pytest.raises(AuthenticationError, match=REFUSED):
@@ -169,7 +171,7 @@ async def test_answers_that_cannot_be_right(weak: None, answer: object) -> None:
 
 
 async def test_unknown_users_cost_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For an unknown user, a wrong password, and a wrong password with a key of 1.0, the same is derived."""
+    """29. For an unknown user, a wrong password, and a wrong password with a key of 1.0, the same is derived."""
     work: list[tuple[object, ...]] = []
 
     def scrypt(*args: object, salt: bytes, n: int, r: int, p: int, **options: object) -> bytes:
@@ -191,7 +193,7 @@ async def test_unknown_users_cost_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_derivations_at_a_time(weak: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many peers log in at once, only a few keys are derived at a time."""
+    """20. However many peers log in at once, only a few keys are derived at a time."""
     monkeypatch.setattr(login, "MAX_DERIVATIONS", 1)
     busy = threading.Lock()
     is_right: Callable[[User | None, str], bool] = login._is_right
@@ -208,6 +210,122 @@ async def test_derivations_at_a_time(weak: None, monkeypatch: pytest.MonkeyPatch
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
             tasks.start_soon(log_in, plugin, "ada", "secret")
+
+
+class Order:
+    """Who had a turn, in the order of it; each has it until a test says that it is over."""
+
+    def __init__(self, places: int) -> None:
+        self.turns = login._Turns(places)
+        self.had: list[str] = []
+        self.refused: list[str] = []
+        self.running: dict[str, anyio.Event] = {}
+        self.scopes: dict[str, anyio.CancelScope] = {}
+
+    async def take(self, name: str, ip_address: str) -> None:
+        with anyio.CancelScope() as self.scopes[name]:
+            try:
+                async with self.turns.turn(ip_address):
+                    self.had.append(name)
+                    over = self.running[name] = anyio.Event()
+                    try:
+                        await over.wait()
+                    finally:
+                        del self.running[name]
+            except BusyError:
+                self.refused.append(name)
+
+    def is_as_new(self, places: int) -> bool:
+        return (self.turns._free, self.turns._waiting, self.running) == (places, {}, {})
+
+
+async def _all_end(order: Order) -> None:
+    while order.running:
+        order.running[next(iter(order.running))].set()
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_addresses_take_turns() -> None:
+    """20. Whoever comes with many logins at once waits behind those of other addresses, not they behind him."""
+    order = Order(1)
+    where = {"a": "192.0.2.1", "b": "192.0.2.2", "c": "2001:db8::1", "C": "2001:db8::2"}
+    async with anyio.create_task_group() as tasks:
+        for name in ["a0", "a1", "a2", "a3", "a4", "b0", "c0", "C1"]:
+            tasks.start_soon(order.take, name, where[name[0]])
+            await anyio.wait_all_tasks_blocked()
+        assert order.had == ["a0"]
+        await _all_end(order)
+    assert order.had == ["a0", "a1", "b0", "c0", "a2", "C1", "a3", "a4"]
+    assert order.is_as_new(1)
+
+
+async def test_no_place_is_left_empty() -> None:
+    """20. One address may have all places while nobody else waits."""
+    order = Order(3)
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            tasks.start_soon(order.take, f"a{number}", "192.0.2.1")
+            await anyio.wait_all_tasks_blocked()
+        assert sorted(order.running) == ["a0", "a1", "a2"]
+        await _all_end(order)
+    assert order.is_as_new(3)
+
+
+async def test_those_who_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20. When too many of an address wait, a further one is told so at once; another address may wait."""
+    monkeypatch.setattr(login, "MAX_WAITING", 2)
+    order = Order(1)
+    async with anyio.create_task_group() as tasks:
+        for name in ["a0", "a1", "a2", "a3", "b0"]:
+            tasks.start_soon(order.take, name, {"a": "192.0.2.1", "b": "192.0.2.2"}[name[0]])
+            await anyio.wait_all_tasks_blocked()
+        assert order.refused == ["a3"]
+        await _all_end(order)
+    assert order.had == ["a0", "a1", "b0", "a2"]
+    assert order.is_as_new(1)
+
+
+@pytest.mark.parametrize("moment", ["waiting", "running"])
+async def test_who_gives_up_leaves_no_trace(moment: str) -> None:
+    """20. A login whose time is over passes its turn on, or is not given one."""
+    order = Order(1)
+    async with anyio.create_task_group() as tasks:
+        for name in ["a0", "b0", "a1"]:
+            tasks.start_soon(order.take, name, {"a": "192.0.2.1", "b": "192.0.2.2"}[name[0]])
+            await anyio.wait_all_tasks_blocked()
+        if moment == "running":
+            order.running["a0"].set()
+            await anyio.wait_all_tasks_blocked()
+            assert list(order.running) == ["b0"]
+        order.scopes["b0"].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert list(order.turns._waiting) == ([] if moment == "running" else ["192.0.2.1"])
+        await _all_end(order)
+    assert order.had == (["a0", "b0", "a1"] if moment == "running" else ["a0", "a1"])
+    assert order.is_as_new(1)
+
+
+async def test_who_gives_up_when_the_turn_comes(anyio_backend_name: str) -> None:
+    """20. A turn is not lost that was given to somebody at the moment of giving up, however that is done."""
+    order = Order(1)
+    first = order.turns.turn("192.0.2.1")
+    await first.__aenter__()
+    if anyio_backend_name == "asyncio":  # the way of asyncio itself: the wait ends with the cancellation
+        task = asyncio.ensure_future(order.take("b", "192.0.2.2"))
+        await anyio.wait_all_tasks_blocked()
+        await first.__aexit__(None, None, None)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert order.is_as_new(1)
+        first = order.turns.turn("192.0.2.1")
+        await first.__aenter__()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(order.take, "b", "192.0.2.2")
+        await anyio.wait_all_tasks_blocked()
+        await first.__aexit__(None, None, None)
+        order.scopes["b"].cancel()
+    assert order.is_as_new(1)
 
 
 async def test_before_the_start() -> None:
@@ -239,7 +357,7 @@ async def test_no_users() -> None:
 
 
 def test_key_is_scrypt_as_recommended() -> None:
-    """A new key is scrypt with parameters that OWASP recommends, kept in front of a salt of its own."""
+    """32. A new key is scrypt with parameters that OWASP recommends, kept in front of a salt of its own."""
     one, two = modern_user(), modern_user()
     assert one.salt.startswith(b"scrypt:15:8:3:")
     assert one.salt != two.salt
@@ -251,7 +369,7 @@ def test_key_is_scrypt_as_recommended() -> None:
 
 
 async def test_key_of_1_0_is_upgraded(tmp_path: Path) -> None:
-    """A user that 1.0 added logs in; the key is a new one then, and logs in again."""
+    """32. A user that 1.0 added logs in; the key is a new one then, and logs in again."""
     command = [
         sys.executable,
         "-W",
@@ -287,7 +405,7 @@ async def test_key_of_1_0_is_upgraded(tmp_path: Path) -> None:
 
 
 async def test_key_with_other_parameters_is_upgraded(weak: None) -> None:
-    """A key that was made with other parameters is right, and is replaced."""
+    """32. A key that was made with other parameters is right, and is replaced."""
     scheme = login._Scrypt(2**5, 4, 2, b"0123456789abcdef")
     plugin, users = await start(User(name="ada", key=scheme.derive("secret"), salt=scheme.blob()))
     await log_in(plugin, "ada", "secret")
