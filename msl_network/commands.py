@@ -28,7 +28,8 @@ class Command:
         name: The ``attribute`` of the request, e.g. ``users_table.usernames``.
         function: Called with the peer and then the arguments of the request; may be ``async``, then it is
             called in the peer's own task, one after the other. Returns a JSON value; raises a
-            ``RequestError`` (or ValueError, TypeError, KeyError) to refuse.
+            ``RequestError`` (or ValueError, TypeError, KeyError) to refuse, with a text for the peer. Of any
+            other exception the log has the class and the place, for the text may hold an argument.
         administrator: Whether only an administrator may ask.
     """
 

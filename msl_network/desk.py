@@ -13,7 +13,7 @@ import anyio
 
 from .errors import AuthenticationError, BusyError, RequestError, StoreError
 from .handshake import Handshake
-from .hooks import FAILURES, FAILURES_LATER, is_cancelled
+from .hooks import FAILURES, FAILURES_LATER, is_cancelled, without_text
 from .messages import Request, Result
 
 if TYPE_CHECKING:
@@ -136,5 +136,5 @@ def _refusal(command: Command, error: BaseException) -> RequestError:
     if isinstance(error, StoreError):
         logger.error("%s: %s", command.name, error)
         return RequestError(str(error), wire_name="OSError")
-    logger.error("the command %r failed", command.name, exc_info=error)
+    logger.error("the command %r failed", command.name, exc_info=without_text(error))
     return RequestError(f"{command.name!r} failed; the Manager's log has the details", wire_name="RuntimeError")

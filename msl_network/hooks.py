@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from .codec import Codec
     from .handshake import Handshake
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .peer import Peer
     from .store import Store
 
-__all__ = ["FAILURES", "FAILURES_LATER", "Hooks", "implements", "is_cancelled"]
+__all__ = ["FAILURES", "FAILURES_LATER", "Hooks", "implements", "is_cancelled", "without_text"]
 
 logger = logging.getLogger("msl_network")
 
@@ -249,7 +250,7 @@ class Hooks:
         except _EXPECTED:
             raise
         except FAILURES_LATER as error:
-            raise _broken(impl, impl.function.__name__, error, refusal) from None
+            raise _broken(impl, impl.function.__name__, error, refusal, secret="handshake" in values) from None
         except anyio.get_cancelled_exc_class() as error:
             if is_cancelled():
                 raise
@@ -355,6 +356,22 @@ def _mistake(impl: Any, what: str) -> None:
     logger.error("plugin %r failed in %s; it refuses", impl.plugin_name, what)
 
 
+class _Untold(Exception):  # noqa: N818 - the name is read in the log
+    """Stands in the log for an exception whose text may hold what a peer answered."""
+
+
+def without_text(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return what has logging tell the class of an exception and where it was raised, and nothing else.
+
+    The text of an exception holds what a stranger's code was at work with: ``int(password)`` says the password.
+
+    Args:
+        error: The exception.
+    """
+    untold = _Untold(f"{type(error).__name__}; its text is left out, it may hold a secret")
+    return type(untold), untold, error.__traceback__
+
+
 def is_cancelled() -> bool:
     """Whether somebody ends the task that calls, by a scope of anyio or by asyncio itself."""
     if anyio.current_effective_deadline() == -math.inf:
@@ -412,11 +429,14 @@ def _failed(hook: str, error: BaseException) -> str:
     return f"failed in {hook!r}: {type(error).__name__}: {error}"
 
 
-def _broken(impl: Any, hook: str, error: BaseException, refusal: type[RequestError]) -> RequestError:
+def _broken(
+    impl: Any, hook: str, error: BaseException, refusal: type[RequestError], *, secret: bool = False
+) -> RequestError:
     if isinstance(error, StartError):  # e.g. the database cannot be read: its text says all
         logger.error("plugin %r failed in %r, it refuses: %s", impl.plugin_name, hook, error)
     else:
-        logger.error("plugin %r failed in %r, it refuses", impl.plugin_name, hook, exc_info=error)
+        told = without_text(error) if secret else error
+        logger.error("plugin %r failed in %r, it refuses", impl.plugin_name, hook, exc_info=told)
     return _refusal(impl, refusal)
 
 

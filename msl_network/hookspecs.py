@@ -74,7 +74,9 @@ async def authenticate(peer: Peer, handshake: Handshake) -> None:
         handshake: Ask the peer with ``await handshake.ask(attribute, *args)``.
 
     Raises:
-        AuthenticationError: To refuse the peer; the text is sent to it. The connection is closed.
+        AuthenticationError: To refuse the peer; the text is sent to it, logged and recorded, so leave out what was
+            answered. Of any other exception the log has the class and the place, for the text may tell a secret. The
+            connection is closed.
 
     You need not slow down who guesses: after failures from its address the answers come late, be they right or wrong,
     by at most half of ``handshake_timeout``. So give `ask` that time. Every refusal after an answer counts as a

@@ -158,7 +158,7 @@ async def test_peer_that_leaves_is_no_failure(caplog: pytest.LogCaptureFixture) 
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret"), KeyError("secret"), TimeoutError("secret")])
 async def test_broken_authenticator_refuses(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """An unexpected exception refuses the peer, names the plugin, and tells its details to the log alone."""
+    """34. An unexpected exception refuses the peer; the log has the plugin, the class and the place, not the text."""
     asked: list[str] = []
     with pytest.raises(AuthenticationError) as caught:
         await guards(asked, a=error).authenticate(PEER, HANDSHAKE)
@@ -166,6 +166,38 @@ async def test_broken_authenticator_refuses(error: Exception, caplog: pytest.Log
     assert asked == ["a"]
     (record,) = caplog.records
     assert record.getMessage() == "plugin 'a' failed in 'authenticate', it refuses"
+    assert type(error).__name__ in caplog.text
+    assert "raise self.error" in caplog.text
+    assert "secret'" not in caplog.text
+
+
+@pytest.mark.anyio
+async def test_text_of_no_cause_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """34. Nor is the text of what an exception was raised from."""
+    password = "wonderland"
+
+    class Careless:
+        @hookimpl
+        async def authenticate(self) -> None:
+            try:
+                int(password)
+            except ValueError as error:
+                raise KeyError(password) from error
+
+    with pytest.raises(AuthenticationError):
+        await Hooks([("careless", Careless())], ["careless"]).authenticate(PEER, HANDSHAKE)
+    assert "KeyError; its text is left out, it may hold a secret" in caplog.text
+    assert "raise KeyError(password) from error" in caplog.text
+    assert "wonderland" not in caplog.text
+
+
+@pytest.mark.anyio
+async def test_identity_is_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """What fails at an identity, which everybody may see, is logged as it is."""
+    error = ZeroDivisionError("bug")
+    with pytest.raises(AuthenticationError):
+        await guards([], a=error).check_identity(PEER, IDENTITY)
+    (record,) = caplog.records
     assert record.exc_info is not None
     assert record.exc_info[1] is error
 
