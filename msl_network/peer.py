@@ -383,10 +383,12 @@ class Peer:
         """
         if self.receive is None and b"\n" not in self._early and self.transport is not None:
             self.transport.resume_reading()  # who reads nothing does not notice the end
+        self.silent_since = monotonic()  # it does not keep a place from those who have one to take
         with anyio.move_on_after(seconds):
             while not self.is_closing:
                 self._answered = anyio.Event()
                 await self._answered.wait()
+        self.silent_since = inf
         if self.is_closing:
             raise PeerLost(f"{self.address} left")
 
