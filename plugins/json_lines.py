@@ -128,12 +128,14 @@ class JsonLinesCodec:
     def decode_answer(self, line: bytes) -> Answer | None:
         """Read the answer to a prompt."""
         text = _text(line, "").rstrip()
-        if len(line) > _HARMLESS:
-            _check_size(line, "")
         try:
             value = json.loads(text)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            raise _too_deep() from None
+        except ValueError:
             return None if text.lstrip().startswith("{") else Answer(text)
+        if len(line) > _HARMLESS:
+            _check_size(line, "")
         if not isinstance(value, dict):
             return Answer(text)  # somebody typed 123
         if "result" not in value or value.get("service"):
@@ -281,14 +283,13 @@ def _checked(notification: Notification) -> Notification:
 def _check_size(line: bytes, uid: object) -> None:
     """Refuse what Python's own reader would: integers that are too long, and JSON that is nested too deeply.
 
-    It costs nearly nothing unless there are such integers, or many brackets.
+    It costs nearly nothing unless there are such integers, or many brackets. The line must be valid JSON: one
+    with a text that does not end would be searched again from each quote in it, for seconds.
     """
     if _SAMPLED_DIGITS in line[::_STEP].translate(_DIGITS_TO_0) and _has_long_integer(line):
         raise MessageError(f"an integer has more than {MAX_DIGITS} digits", uid=uid)
     if (_has_many(line, b"[") or _has_many(line, b"{")) and _depth(line) > MAX_DEPTH:
-        raise MessageError(
-            f"the JSON is nested too deeply, the limit is {MAX_DEPTH}", uid=uid, wire_name="RecursionError"
-        )
+        raise _too_deep(uid)
 
 
 def _has_many(line: bytes, bracket: bytes) -> bool:
@@ -329,12 +330,16 @@ def _loads(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except RecursionError:
-        raise MessageError("the JSON is nested too deeply", wire_name="RecursionError") from None
+        raise _too_deep() from None
     except ValueError as error:
         raise MessageError(f"the line is not valid JSON: {error}", wire_name="JSONDecodeError") from None
     if not isinstance(value, dict):
         raise _no_object(value)
     return value
+
+
+def _too_deep(uid: object = "") -> MessageError:
+    return MessageError(f"the JSON is nested too deeply, the limit is {MAX_DEPTH}", uid=uid, wire_name="RecursionError")
 
 
 def _no_object(value: object) -> MessageError:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from time import process_time
 from typing import Any
 
 import pytest
@@ -312,6 +313,19 @@ def test_nested_json(payload: str, passes: bool) -> None:
         assert error.uid in {"7", ""}
     answer = b'{"result": %s}' % payload.encode()
     assert "nested too deeply" in str(refused(answer, "decode_answer"))
+
+
+@pytest.mark.parametrize("decode", ["decode_request", "decode_reply", "decode_answer", "decode_notification"])
+@pytest.mark.parametrize("digits", [b"", b"0" * 5000], ids=["", "digits"])
+def test_a_text_that_never_ends(decode: str, digits: bytes) -> None:
+    """What looks at brackets and digits does so in valid JSON only; else 64 KiB of a stranger took ten seconds."""
+    line = (b"[" * 300 + digits + b'"\\' * 32768)[: 64 * 1024]
+    start = process_time()
+    if decode == "decode_answer":
+        assert CODEC.decode_answer(line) == Answer(line.decode())
+    else:
+        refused(line, decode)
+    assert process_time() - start < 2
 
 
 # Replies and notifications
