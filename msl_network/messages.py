@@ -22,6 +22,7 @@ __all__ = [
     "EMPTY_ARGS",
     "EMPTY_KWARGS",
     "MANAGER",
+    "MAX_SHOWN",
     "NOTIFICATION_UID",
     "Answer",
     "Failure",

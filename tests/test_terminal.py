@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from time import process_time
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from msl_network.errors import MessageError
 from msl_network.messages import DISCONNECT, MANAGER
-from msl_network.terminal import MAX_TEXT, parse_identity, parse_request
+from msl_network.terminal import MAX_LITERAL, MAX_TEXT, MAX_WORDS, parse_identity, parse_request
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -106,6 +108,12 @@ def test_what_a_line_means(text: str, request_: tuple[str, str, list[Any], dict[
         ('Echo echo "C:\\"', 'the line ends before its closing "'),
         ("Echo echo [1, (2", "the line ends before its closing )"),
         ("a b " + "x" * MAX_TEXT, "a line that is not JSON may have 65536 characters, found 65540"),
+        ("a b" + " x" * MAX_WORDS, "a line may have 4096 words, found 4098; write them as a list"),
+        (
+            f"a b {['x'] * 2000}",
+            "in a line of more than 4096 characters what stands in quotes or brackets must be JSON",
+        ),
+        ("x" * MAX_TEXT, f"{'x' * 256!r} is neither JSON nor"),
     ],
 )
 def test_a_line_without_a_meaning(text: str, problem: str) -> None:
@@ -116,17 +124,70 @@ def test_a_line_without_a_meaning(text: str, problem: str) -> None:
     assert info.value.uid == ""
 
 
-@pytest.mark.parametrize("value", ["(" * 60_000, "[" * 60_000, "-" * 60_000 + "1", "1+" * 30_000 + "1"])
-@pytest.mark.parametrize("opening", ["", "x", "x="])
-def test_a_line_that_means_harm(value: str, opening: str) -> None:
-    """What would exhaust Python's parser is refused, or is text."""
-    try:
-        *_, args, kwargs = parse(f"Echo echo {opening}{value}")
-    except MessageError:
-        assert value[0] in "(["
-        assert opening != "x"
-    else:
-        assert [*args, *kwargs.values()] == [f"{opening}{value}".removeprefix("x=")]
+def long(*values: str) -> str:
+    """A line with these values that is just too long for Python literals."""
+    line = " ".join(["'Basic Math'", "'at tribute'", *values, ""])
+    return line + "x" * (MAX_LITERAL + 1 - len(line))
+
+
+def test_a_long_line() -> None:
+    """Its values are JSON or words; the names may stand in quotes of both kinds."""
+    values = ["true", "NONE", "1.5", '"two words"', "[1, {}]", "word", "1e999", "it's", 'x="a b"', "y=word"]
+    service, attribute, args, kwargs = parse(long(*values))
+    assert (service, attribute) == ("Basic Math", "at tribute")
+    assert args[:-1] == [True, None, 1.5, "two words", [1, {}], "word", "1e999", "it's"]
+    assert kwargs == {"x": "a b", "y": "word"}
+    for value in ("'two words'", "(1, 2)", "{1: 2}", "[NaN]", "[1e999]", '"\\x"', "x=[None]"):
+        with pytest.raises(MessageError, match="what stands in quotes or brackets must be JSON; "):
+            parse(long(value))
+        assert parse(f"a b {value}")[2:] != ([], {})
+
+
+MAKINGS = [
+    *"([{'\"-+~x=,#\\\n",
+    *("x ", "1 ", "- - ", "x=1 ", "1+", "1+1j+", "[],", "(),", "{1},", "''", "'' ", "'a' ", "b'a' ", "f'{1}' ", "{1}"),
+    *(
+        "f'{",
+        "f'{1}",
+        "'\\N{",
+        "\\d",
+        "not ",
+        "x or ",
+        "x if x else ",
+        "lambda:",
+        "0x1 ",
+        "1_",
+        "{'a':",
+        "(1,",
+        "1e999,",
+    ),
+]
+"""What is expensive, or was in some version of Python, when there is much of it."""
+
+
+@pytest.mark.parametrize("length", [MAX_LITERAL, MAX_TEXT])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("", ""), ("E e ", ""), ("E e x=", ""), ("E e [", "]"), ("E e '", "'"), ("link '", "'")]
+)
+def test_a_line_that_means_harm(opening: str, closing: str, length: int) -> None:
+    """The longest line is refused or has a meaning in no time, and does not end the interpreter."""
+    room = length - len(opening + closing)
+    for making in MAKINGS:
+        line = opening + (making * room)[:room] + closing
+        start = process_time()
+        try:
+            parse(line)
+        except MessageError as error:
+            assert len(str(error)) < 1000  # noqa: PT017 - whether it is refused is another matter
+        assert process_time() - start < 2, making
+    # and in between, where what is nested ends
+    for depth in (50, 90, 199, 500):
+        for nested in ("[" * depth + "]" * depth, "-" * depth + "1", "(" * depth + "1" + ")" * depth):
+            line = f"{opening}{','.join([nested] * (room // (len(nested) + 1)))}{closing}"
+            start = process_time()
+            with contextlib.suppress(MessageError):
+                parse(line)
+            assert process_time() - start < 2, depth
 
 
 @given(st.text() | TYPED)
