@@ -215,7 +215,7 @@ class JsonLinesCodec:
             try:
                 value = json.loads(text)
             except (ValueError, RecursionError):
-                return parse_request(text)
+                return _typed(text)
             raise _no_object(value)
         value = _loads(text)
         _check_size(line, _uid(value))
@@ -242,6 +242,14 @@ class JsonLinesCodec:
         if mended == value and line[:1] == b"{":
             return Reply(**fields)
         return MendedReply(**fields, line=_dump(mended) + b"\r\n")
+
+
+def _typed(text: str) -> Request:
+    """Read what a person typed, whose values may be as deep as Python reads them."""
+    request = parse_request(text)
+    for payload in (request.args, request.kwargs):
+        _check_size(bytes(payload), request.uid)
+    return request
 
 
 def _mended(value: dict[str, Any]) -> dict[str, Any]:

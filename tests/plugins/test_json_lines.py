@@ -328,6 +328,14 @@ def test_a_text_that_never_ends(decode: str, digits: bytes) -> None:
     assert process_time() - start < 2
 
 
+def test_typed_text_that_is_nested() -> None:
+    """The same limit holds for what a person types: a Service of 1.0 dies of JSON that is deeper than it can read."""
+    depth = MAX_DEPTH - 1
+    assert json.loads(bytes(decoded(f"E e {nested(depth)}".encode()).args)) == [json.loads(nested(depth))]
+    for line in (f"E e {nested(MAX_DEPTH)}", f"E e x={nested(900)}"):
+        assert refused(line.encode()).wire_text().startswith("RecursionError: the JSON is nested too deeply")
+
+
 # Replies and notifications
 
 
