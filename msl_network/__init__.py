@@ -43,6 +43,7 @@ from .messages import (
     Reply,
     Request,
     Result,
+    check_names,
     check_uid,
 )
 from .peer import Peer
@@ -109,6 +110,7 @@ __all__ = [
     "UntrustedError",
     "User",
     "Users",
+    "check_names",
     "check_uid",
     "connect",
     "filter_client_connect_kwargs",

@@ -22,6 +22,7 @@ __all__ = [
     "EMPTY_ARGS",
     "EMPTY_KWARGS",
     "MANAGER",
+    "MAX_NAME",
     "MAX_SHOWN",
     "NOTIFICATION_UID",
     "Answer",
@@ -33,6 +34,7 @@ __all__ = [
     "Reply",
     "Request",
     "Result",
+    "check_names",
     "check_uid",
     "is_clean",
 ]
@@ -48,6 +50,13 @@ NOTIFICATION_UID: Final = "notification"
 
 MAX_UID: Final = 1024
 """The longest uid, in characters: the books keep it until the reply. 1.0 sends 32."""
+
+INTEGER_BITS: Final = 64
+"""The longest integer that can be a uid, without its sign: what languages without long ones write."""
+
+MAX_NAME: Final = 1024
+"""The longest name of a Service or an attribute that can be asked for, in characters: errors and logs repeat it, and
+what `authorize` allowed is remembered by it."""
 
 MAX_SHOWN: Final = 256
 """How much of a wrong value is repeated to the peer that sent it, in characters."""
@@ -221,9 +230,29 @@ def check_uid(uid: object) -> object:
     elif isinstance(uid, float):
         if not math.isfinite(uid):  # NaN is not even equal to itself
             raise MessageError(f"the uid must be a string, found {uid}", wire_name="TypeError")
-    elif uid is not None and not isinstance(uid, int):
+    elif isinstance(uid, int):
+        # the books find a call by its uid, and thousands of longer integers may be chosen to have one hash
+        if uid.bit_length() > INTEGER_BITS:
+            raise MessageError(
+                f"the uid is an integer of {uid.bit_length()} bits, the limit is {INTEGER_BITS}", uid=uid
+            )
+    elif uid is not None:
         raise MessageError(f"the uid must be a string, found {type(uid).__name__}", wire_name="TypeError")
     return uid
+
+
+def check_names(request: Request) -> Request:
+    """Return a request if the names of its Service and attribute are short enough to be repeated and remembered.
+
+    Raises:
+        MessageError: If one is too long.
+    """
+    if len(request.service) > MAX_NAME or len(request.attribute) > MAX_NAME:
+        lengths = f"{len(request.service)} and {len(request.attribute)}"
+        raise MessageError(
+            f"'service' and 'attribute' have {lengths} characters, the limit is {MAX_NAME} each", uid=request.uid
+        )
+    return request
 
 
 def _is_harmful(character: str) -> bool:

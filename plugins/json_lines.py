@@ -31,6 +31,7 @@ from msl_network import (
     Reply,
     Request,
     Result,
+    check_names,
     check_uid,
     hookimpl,
     parse_request,
@@ -103,7 +104,7 @@ class JsonLinesCodec:
         if request.kwargs is not EMPTY_KWARGS and memoryview(request.kwargs)[0] != ord("{"):
             raise MessageError("'kwargs' must be a JSON object", uid=request.uid, wire_name="TypeError")
         check_uid(request.uid)
-        return request
+        return check_names(request)
 
     def decode_reply(self, line: bytes) -> Reply | Request:
         """Read what a connected Service sent."""
@@ -246,7 +247,7 @@ class JsonLinesCodec:
 
 def _typed(text: str) -> Request:
     """Read what a person typed, whose values may be as deep as Python reads them."""
-    request = parse_request(text)
+    request = check_names(parse_request(text))
     for payload in (request.args, request.kwargs):
         _check_size(bytes(payload), request.uid)
     return request
@@ -373,7 +374,7 @@ def _request(value: dict[str, Any]) -> Request:
         raise MessageError("'kwargs' must be a JSON object", uid=uid, wire_name="TypeError")
     # only a good-bye says nothing of a Service
     service = _string(value, "service", "" if attribute == DISCONNECT else None)
-    return Request(service=service, attribute=attribute, args=_raw(args), kwargs=_raw(kwargs), uid=uid)
+    return check_names(Request(service=service, attribute=attribute, args=_raw(args), kwargs=_raw(kwargs), uid=uid))
 
 
 def _string(value: dict[str, Any], key: str, default: str | None) -> str:

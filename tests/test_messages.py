@@ -11,10 +11,12 @@ from msl_network.errors import IdentityError, MessageError
 from msl_network.messages import (
     EMPTY_ARGS,
     EMPTY_KWARGS,
+    MAX_NAME,
     MAX_UID,
     Identity,
     Reply,
     Request,
+    check_names,
     check_uid,
     is_clean,
 )
@@ -151,7 +153,7 @@ def test_a_name_that_harms(name: str) -> None:
     assert is_clean("Größe 測定 😀 [x]")
 
 
-@pytest.mark.parametrize("uid", ["", "a" * MAX_UID, "1", 0, -1, 10**100, 1.5, True, None])
+@pytest.mark.parametrize("uid", ["", "a" * MAX_UID, "1", 0, 2**64 - 1, 1 - 2**64, 1e300, 1.5, True, None])
 def test_a_uid(uid: object) -> None:
     """Text, number, boolean and null come back as they are."""
     assert check_uid(uid) is uid
@@ -169,6 +171,8 @@ def test_a_uid(uid: object) -> None:
             "ValueError: the uid 'notification' is reserved for notifications, choose another",
         ),
         ("a" * (MAX_UID + 1), "ValueError: the uid has 1025 characters, the limit is 1024"),
+        (2**64, "ValueError: the uid is an integer of 65 bits, the limit is 64"),
+        (-(10**400), "ValueError: the uid is an integer of 1329 bits, the limit is 64"),
     ],
 )
 def test_a_uid_that_cannot_come_back(uid: object, text: str) -> None:
@@ -176,4 +180,17 @@ def test_a_uid_that_cannot_come_back(uid: object, text: str) -> None:
     with pytest.raises(MessageError) as info:
         check_uid(uid)
     assert info.value.wire_text() == text
-    assert info.value.uid == (uid if isinstance(uid, str) else "")
+    assert info.value.uid == (uid if isinstance(uid, (str, int)) else "")
+
+
+def test_names_of_any_length() -> None:
+    """A name is repeated in errors and remembered, so the length of both is limited."""
+    fine = Request(service="a" * MAX_NAME, attribute="b" * MAX_NAME, uid=1)
+    assert check_names(fine) is fine
+    long = "a" * (MAX_NAME + 1)
+    for names in ((long, "echo"), ("Echo", long)):
+        with pytest.raises(MessageError) as info:
+            check_names(Request(service=names[0], attribute=names[1], uid=1))
+        assert "1025" in str(info.value)
+        assert str(info.value).endswith("characters, the limit is 1024 each")
+        assert info.value.uid == 1
