@@ -1,0 +1,391 @@
+"""Sessions: from the first byte of a connection to its end, whatever that is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.abc
+import pytest
+
+from msl_network import Config, Handshake, Manager, Peer, hookimpl
+from tests.wire_peer import WirePeer, client, config, connected, service, until
+
+from .program import MEBI, Program
+from .program import connected as blocking_connected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.anyio
+
+KIBI = 1024
+
+
+# 1: the handshake as a whole
+
+
+class Curious:
+    """An authenticator that never has enough of questions."""
+
+    @hookimpl
+    async def authenticate(self, peer: Peer, handshake: Handshake) -> None:
+        while True:
+            await handshake.ask("password", "once more")
+
+
+async def drip(peer: WirePeer, data: bytes) -> None:
+    """Send byte after byte, for as long as the Manager takes them."""
+    try:
+        for byte in data:
+            await peer.stream.send(bytes([byte]))
+            await anyio.sleep(0.01)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return
+
+
+async def is_ended(manager: Manager, data: bytes) -> None:
+    """Connect, send data slowly, and wait for the end."""
+    async with connected(manager) as peer, anyio.create_task_group() as task_group:
+        task_group.start_soon(drip, peer, data)
+        await peer.eof()
+        task_group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_handshake_as_a_whole(transport: str, tls: bool) -> None:
+    """1. A peer that is not let in within the time is dropped, whether it is silent or sends byte after byte."""
+    settings = config(transport, limits={"handshake_timeout": "300 ms"}, tls={"enabled": tls})
+    async with Manager(settings) as manager, anyio.create_task_group() as task_group:
+        for data in (b"", b"client A" + b" " * 2000, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(490)):
+            task_group.start_soon(is_ended, manager, data)
+
+
+async def test_no_time_for_each_answer(transport: str) -> None:
+    """1. The time is for the whole handshake: it does not begin anew with each answer."""
+    settings = config(transport, limits={"handshake_timeout": "300 ms"})
+    async with Manager(settings, plugins=[Curious()]) as manager, connected(manager) as peer:
+        count = 0
+        while not (prompt := await peer.read())["error"]:
+            count += 1
+            await peer.send(result="patience")
+        assert count > 1
+        assert prompt["message"] == "TimeoutError: the handshake was not complete within 0.3 s"
+        await peer.eof()
+
+
+def test_time_that_a_handshake_has() -> None:
+    """1. Without a setting it is 10 s."""
+    assert Config().limits.handshake_timeout == 10
+
+
+# 2: the limits of a line
+
+
+async def test_lines_of_the_default_length(manager: Manager) -> None:
+    """2. A line of the handshake may have 64 KiB; one byte more is refused, with a newline or without."""
+    identity = b'{"result": {"type": "client", "name": "%s"}}'
+    async with connected(manager) as peer:
+        await peer.read()
+        await peer.write((identity % b"fits").ljust(64 * KIBI) + b"\n")
+        await peer.silence()
+        for line in ((identity % b"long").ljust(64 * KIBI + 1) + b"\n", b"x" * (64 * KIBI + 1)):
+            async with connected(manager) as stranger:
+                await stranger.read()
+                await stranger.write(line)
+                refusal = await stranger.read()
+                assert (refusal["error"], refusal["uid"]) == (True, "")
+                assert refusal["message"].startswith("ValueError: a message may have 65536 bytes here")
+                await stranger.eof()
+        assert [shown["name"] for shown in manager.clients.values()] == ["fits"]
+
+
+def test_length_of_later_lines() -> None:
+    """2. Without a setting a connected peer may send lines of 64 MiB and more."""
+    assert Config().limits.max_message >= 64 * MEBI
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_flood_without_a_newline(start: Callable[..., Program], tls: bool) -> None:
+    """2. 200 MB without a newline, before authentication, cost less than 16 MB of memory."""
+    program = start(auth=("password",), tls=tls, plugins={"password": {"password": "p"}})
+    context = program.context() if tls else None
+    with blocking_connected(program.port, context) as peer:
+        assert peer.read()["attribute"] == "password"
+    before = program.memory()
+    chunk, sent = b"x" * 50_000, 0
+    while sent < 200_000_000:
+        with blocking_connected(program.port, context) as peer, suppress(OSError):
+            while True:  # until the Manager gives it up; then the next one goes on
+                peer.write(chunk)
+                sent += len(chunk)
+    assert program.memory(peak=True) - before < 16_000_000
+    with blocking_connected(program.port, context) as peer:
+        assert peer.read()["attribute"] == "password"
+
+
+# 4: the end of a connection, whatever it is
+
+
+async def fin(peer: WirePeer) -> None:
+    await peer.stream.aclose()
+
+
+async def rst(peer: WirePeer) -> None:
+    raw: socket.socket = peer.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await peer.stream.aclose()
+
+
+async def half_a_line(peer: WirePeer) -> None:
+    await peer.write(b'{"service": "Ec')
+    await peer.stream.aclose()
+
+
+async def no_more(peer: WirePeer) -> None:
+    stream: Any = peer.stream
+    await stream.send_eof()
+
+
+async def goodbye(peer: WirePeer) -> None:
+    await peer.write(b'{"service": "x", "attribute": "__disconnect__"}\r\n')
+
+
+async def too_long(peer: WirePeer) -> None:
+    await peer.write(b"x" * 100 * KIBI + b"\n")
+
+
+async def broken_then_rst(peer: WirePeer) -> None:
+    await peer.write(b'{}\nnull\n[]\n\xff\n{"result": 1}\n{"attribute": 1}\n')
+    await rst(peer)
+
+
+ENDS = [fin, rst, half_a_line, no_more, goodbye, too_long, broken_then_rst]
+
+
+class Fails:
+    """A plugin that fails whenever somebody leaves, and in some requests."""
+
+    @hookimpl
+    def peer_left(self, peer: Peer) -> None:
+        raise ZeroDivisionError
+
+    @hookimpl
+    def unlinked(self, peer: Peer, service: str) -> None:
+        raise ZeroDivisionError
+
+    @hookimpl
+    def authorize(self, peer: Peer, service: str, attribute: str) -> None:
+        if attribute == "fails":
+            raise ZeroDivisionError
+
+
+async def fails_in_a_plugin(peer: WirePeer) -> None:
+    await peer.call("Echo", "fails", uid="f")
+    await peer.stream.aclose()
+
+
+async def test_service_ends(transport: str) -> None:
+    """4. However a Service ends, its name, links, locks and open calls end with it: nobody meets a zombie."""
+    settings = config(transport, limits={"max_message": "64 KiB"})
+    async with Manager(settings, plugins=[Fails()]) as manager, client(manager, "User") as user:
+        for end in ENDS:
+            async with service(manager, "DMM", max_clients=1) as dmm:
+                await user.manager("link", "DMM")
+                await user.manager("acquire_lock", "DMM")
+                await user.call("DMM", "read", uid=end.__name__)
+                await dmm.read()
+                await end(dmm)
+                reply = await user.read()
+                assert reply["uid"] == end.__name__
+                assert reply["message"].startswith("ConnectionAbortedError: the 'DMM' service left")
+                assert not (await user.manager("identity"))["services"]
+            async with service(manager, "DMM", max_clients=1) as dmm, client(manager, "Next") as other:
+                assert "it is not linked" in await user.manager("acquire_lock", "DMM")
+                assert (await other.manager("link", "DMM"))["max_clients"] == 1
+                assert await other.manager("release_lock", "DMM") == []
+                await other.call("DMM", "read", uid="1")
+                assert (await dmm.read())["uid"] == "1"
+            await until(lambda: len(manager.clients) == 1 and not manager.services)
+
+
+async def test_client_ends(transport: str) -> None:
+    """4. However a Client ends, its name, links, locks and open calls end with it: nobody meets a zombie."""
+    settings = config(transport, limits={"max_message": "64 KiB"})
+    async with (
+        Manager(settings, plugins=[Fails()]) as manager,
+        service(manager, max_clients=1) as echo,
+        client(manager, "Next") as other,
+    ):
+        for end in [*ENDS, fails_in_a_plugin]:
+            async with client(manager, "Gone") as user:
+                await user.manager("link", "Echo")
+                await user.manager("acquire_lock", "Echo")
+                await user.call("Echo", "echo", uid=end.__name__)
+                late = await echo.read()
+                assert "locked" in await other.manager("link", "Echo")
+                await end(user)
+                await until(lambda: len(manager.clients) == 1)
+                (name,) = await other.manager("link", "Echo") and await other.manager("acquire_lock", "Echo")
+                assert name.startswith("Next[")
+                assert await other.manager("unlink", "Echo") is True
+                await echo.send(result="late", requester=late["requester"], uid=late["uid"], error=False)
+        await other.call("Echo", "echo", uid="1")
+        request = await echo.read()
+        await echo.send(result="well", requester=request["requester"], uid="1", error=False)
+        assert (await other.read())["result"] == "well"
+
+
+# 5: any line
+
+
+BROKEN = [
+    b"{}",
+    b"null",
+    b"5",
+    b"-1e999",
+    b"NaN",
+    b"true",
+    b"[]",
+    b'[{"service": "Echo", "attribute": "echo"}]',
+    b'"text"',
+    b"{",
+    b"}",
+    b'{"service": "Echo"}',
+    b'{"attribute": "echo"}',
+    b'{"service": null, "attribute": null}',
+    b'{"service": "Echo", "attribute": {"a": 1}}',
+    b'{"service": "Echo", "attribute": "echo", "args": "text"}',
+    b'{"service": "Echo", "attribute": "echo", "args": null, "kwargs": null}',
+    b'{"service": "Echo", "attribute": "echo", "kwargs": [[]]}',
+    b'{"service": "Echo", "attribute": "echo", "uid": {}}',
+    b'{"service": "Echo", "attribute": "echo", "uid": Infinity}',
+    b'{"service": "Echo", "attribute": "echo", "uid": "' + b"u" * 60_000 + b'"}',
+    b'{"service": "Manager", "attribute": "link", "args": [[[]]]}',
+    b'{"service": "Manager", "attribute": "link", "args": [], "kwargs": {"self": 1}}',
+    b'{"service": "Manager", "attribute": "identity", "args": [' + b"9" * 5000 + b"]}",
+    b'{"service": "Manager", "attribute": "acquire_lock", "args": ["Echo"], "kwargs": {"shared": {}, "peer": 1}}',
+    b'{"service": "Manager", "attribute": "link", "args": ["\\ud800"]}',
+    b'{"service": "\\ud800", "attribute": "echo"}',
+    b'{"service": "Echo", "attribute": "\\ud800"}',
+    b"[" * 60_000,
+    b'{"a":' * 12_000,
+    b"\x00",
+    b"\xff\xfe{\x00}\x00",
+    b"\xed\xa0\x80",
+    b"GET / HTTP/1.1",
+    b"\x16\x03\x01\x00\xa5\x01",
+    b"link",
+    b"client B",
+    b"Echo echo (((((",
+    b"Echo echo " + b"(" * 60_000,
+    b"Echo 'echo",
+    b"   ",
+    b"",
+    b"\r",
+]
+
+
+async def test_any_line_of_a_client(manager: Manager, caplog: pytest.LogCaptureFixture) -> None:
+    """5. Whatever a Client sends, it gets one error and stays; no Service hears of it, and there is no traceback."""
+    async with service(manager) as echo, client(manager) as user:
+        for line in BROKEN:
+            reply = await user.ask(line)
+            assert reply["error"] is True, line
+            assert (reply["result"], reply["traceback"]) == (None, []), line
+            assert set(reply) == {"error", "message", "requester", "result", "traceback", "uid"}, line
+            assert len(reply["message"]) < 1500, line
+        await user.silence()
+        await user.call("Echo", "echo", "sound")
+        assert (await echo.read())["args"] == ["sound"]
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
+
+
+async def test_any_line_of_a_service(manager: Manager, caplog: pytest.LogCaptureFixture) -> None:
+    """5. Whatever a Service sends, it stays and goes on answering; no Client hears of it, and there is no traceback."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.manager("link", "Echo")
+        for number, line in enumerate(BROKEN):
+            await echo.write(line + b"\n")
+            await user.call("Echo", "echo", uid=number)
+            while "args" not in (request := await echo.read()):
+                assert (request["error"], request["traceback"]) == (True, []), line
+            await echo.send(result=number, requester=request["requester"], uid=request["uid"], error=False)
+            reply = await user.read()
+            assert (reply["uid"], reply["result"]) == (number, number), line
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("answer", ["password", "identity"])
+async def test_any_line_of_a_stranger(transport: str, answer: str, caplog: pytest.LogCaptureFixture) -> None:
+    """5. Whatever a stranger answers, it is refused with one error, the connection ends, and there is no traceback."""
+    auth: dict[str, Any] = {"auth": ["password"], "plugin_settings": {"password": {"password": "p"}}}
+    async with Manager(config(transport, **(auth if answer == "password" else {}))) as manager:
+        for line in BROKEN:
+            if line == b"client B" and answer == "identity":
+                continue
+            async with connected(manager) as peer:
+                assert (await peer.read())["attribute"] == answer
+                refusal = await peer.ask(line)
+                assert refusal["error"] is True, line
+                assert (refusal["uid"], refusal["traceback"], refusal["requester"]) == ("", [], manager.network_name)
+                await peer.eof()
+        assert not manager.clients
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
+
+
+async def test_uid_of_what_is_refused(manager: Manager) -> None:
+    """5. The uid comes back with the error if it is a text, a number, a truth or null; any other is an empty text."""
+    uids = ["u", "", "\u00e9\n", 7, -1, 0, 1.5, True, False, None]
+    async with client(manager) as user:
+        for uid in uids:
+            for request in ({"service": "Echo", "attribute": 1}, {"service": "Nobody", "attribute": "x"}, {}):
+                await user.send(**request, uid=uid)
+                reply = await user.read()
+                assert reply["error"] is True
+                assert (type(reply["uid"]), reply["uid"]) == (type(uid), uid)
+        for bad in ([], ["u"], {}, {"u": 1}, float("nan")):
+            await user.send(service="Nobody", attribute="x", uid=bad)
+            reply = await user.read()
+            assert (reply["error"], reply["uid"]) == (True, "")
+
+
+# 7: a last line without its end
+
+
+async def test_last_line_without_newline(manager: Manager) -> None:
+    """7. A line whose newline never comes is nothing: no identity, no request, no reply, no notification."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.manager("link", "Echo")
+        for end in (fin, no_more, rst):
+            async with connected(manager) as stranger:
+                await stranger.read()
+                await stranger.write(b'{"result": {"type": "client", "name": "Half"}}')
+                await end(stranger)
+                await stranger.eof() if end is no_more else None
+            async with client(manager, "Half") as half:
+                await half.write(json.dumps({"service": "Echo", "attribute": "echo", "uid": "half"}).encode())
+                await end(half)
+                await until(lambda: len(manager.clients) == 1)
+            async with service(manager, "Half") as half:
+                await user.manager("link", "Half")
+                await user.call("Half", "x", uid="open")
+                name = (await half.read())["requester"]
+                await half.write(b'{"error": false, "result": [[1], {}], "service": "Half", "uid": "notification"}')
+                await end(half)
+                assert (await user.read())["message"].startswith("ConnectionAbortedError: ")
+            async with service(manager, "Half") as half:
+                await user.call("Half", "x", uid="open")
+                await half.read()
+                await half.write(json.dumps({"error": False, "requester": name, "result": 1, "uid": "open"}).encode())
+                await end(half)
+                assert (await user.read())["message"].startswith("ConnectionAbortedError: ")
+            await until(lambda: len(manager.services) == 1)
+        await user.silence()
+        await user.call("Echo", "echo", uid="whole")
+        assert (await echo.read())["uid"] == "whole"
