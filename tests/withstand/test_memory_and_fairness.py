@@ -1,0 +1,272 @@
+"""Memory and fairness: who does not read, or sends without end, is the only one who notices."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from msl_network import Manager
+from tests.wire_peer import client, config, service
+
+from . import program as blocking
+from .program import MEBI, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .program import Caller
+
+pytestmark = pytest.mark.anyio
+
+BIG = "x" * MEBI
+
+
+# 15: nobody waits for another
+
+
+async def test_client_that_stalls_and_goes_on(manager: Manager) -> None:
+    """15. While a Client reads nothing of what it asked for, others are served; later it gets all of it, in order."""
+    async with service(manager) as echo, client(manager, "Fast") as fast, client(manager, "Slow") as slow:
+        for number in range(20):
+            await slow.call("Echo", "echo", uid=str(number))
+            request = await echo.read()
+            await echo.send(result=BIG, requester=request["requester"], uid=request["uid"], error=False)
+        for number in range(50):
+            await fast.call("Echo", "echo", uid=number)
+            request = await echo.read()
+            await echo.send(result=number, requester=request["requester"], uid=number, error=False)
+            assert (await fast.read())["result"] == number
+        for number in range(20):
+            reply = await slow.read()
+            assert (reply["uid"], len(reply["result"])) == (str(number), MEBI)
+
+
+async def test_service_that_stalls_and_goes_on(manager: Manager) -> None:
+    """15. While a Service reads nothing, its callers can call others; later it gets all that was accepted, in order."""
+    async with service(manager) as echo, service(manager, "Slow") as slow, client(manager) as user:
+        for number in range(20):
+            await user.call("Slow", "echo", BIG, uid=str(number))
+            await user.call("Echo", "echo", uid=number)
+            request = await echo.read()
+            await echo.send(result=number, requester=request["requester"], uid=number, error=False)
+            assert (await user.read())["result"] == number
+        for number in range(20):
+            request = await slow.read()
+            assert (request["uid"], request["args"]) == (str(number), [BIG])
+        await slow.send(result=1, requester=request["requester"], uid="19", error=False)
+        assert (await user.read())["uid"] == "19"
+
+
+# 16, 18: what waits is bounded
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """A Manager that tests share which measure it one after the other."""
+    home = tmp_path_factory.mktemp("shared")
+    limits = {"outbox": "8 MiB", "max_message": "16 MiB", "pending": 1_000_000, "shutdown_timeout": "200 ms"}
+    with ExitStack() as stack:
+        program = Program(home, limits=limits)
+        stack.callback(program.close)
+        with blocking.service(program.port), blocking.client(program.port):
+            pass  # what is imported and kept at the first time is there
+        yield program
+
+
+def read_on(peer: Caller, seen: list[bytes]) -> None:
+    """Keep what a peer is sent, until the end."""
+    with suppress(OSError, ValueError):
+        while line := peer.line():
+            seen.append(line)
+
+
+def flood(peer: Caller, line: bytes, size: int) -> int:
+    """Send a line again and again, until that is so much or the Manager has given the peer up; return how much."""
+    chunk = line * (MEBI // len(line) + 1)
+    sent = 0
+    with suppress(OSError):
+        while sent < size:
+            peer.write(chunk)
+            sent += len(chunk)
+    return sent
+
+
+def test_requests_to_a_service_that_does_not_read(shared: Program) -> None:
+    """16. A Service that does not read makes its callers' requests busy, with their uid; memory stays in its limit."""
+    before = shared.memory(peak=True)
+    line = json.dumps({"service": "Stuck", "attribute": "x", "args": ["x" * 50_000], "uid": "u"}).encode() + b"\n"
+    seen: list[bytes] = []
+    with blocking.service(shared.port, "Stuck"), blocking.client(shared.port) as user:
+        reader = threading.Thread(target=read_on, args=[user, seen])
+        reader.start()
+        assert flood(user, line, 200_000_000) >= 200_000_000
+        user.call("Manager", "identity", uid="end")
+        while not seen or b'"uid": "end"' not in seen[-1]:
+            reader.join(0.01)
+        refusals = [json.loads(text) for text in seen[:-1]]
+        user.sock.shutdown(1)
+        reader.join()
+    assert len(refusals) > 3000
+    assert {refusal["uid"] for refusal in refusals} == {"u"}
+    assert all(refusal["message"].startswith("BlockingIOError: the 'Stuck' service") for refusal in refusals)
+    assert shared.memory(peak=True) - before < 40 * MEBI
+
+
+def test_replies_to_a_client_that_does_not_read(shared: Program) -> None:
+    """16. A Client that asks and never reads is disconnected when its limit is reached, and costs no more than that."""
+    before = shared.memory(peak=True)
+    line = json.dumps({"service": "Manager", "attribute": "identity", "uid": "u" * 900}).encode() + b"\n"
+    with blocking.client(shared.port) as other:
+        with blocking.client(shared.port, "Deaf") as deaf:
+            assert flood(deaf, line, 200_000_000) < 200_000_000
+        names = [shown["name"] for shown in other.manager("identity")["clients"].values()]
+        assert names == ["C"]
+    assert shared.memory(peak=True) - before < 40 * MEBI
+
+
+def test_notifications_to_clients_that_do_not_read(shared: Program) -> None:
+    """16. Clients that do not read lose notifications, but not their connection; each costs no more than its limit."""
+    before = shared.memory(peak=True)
+    line = json.dumps({"error": False, "result": [["x" * 50_000], {}], "service": "Echo", "uid": "notification"})
+    with blocking.service(shared.port) as beat, ExitStack() as stack:
+        deaf = [stack.enter_context(blocking.client(shared.port, f"Deaf{number}")) for number in range(3)]
+        reader = stack.enter_context(blocking.client(shared.port))
+        for user in [*deaf, reader]:
+            user.manager("link", "Echo")
+        count = 0
+        for _ in range(100):
+            beat.write(line.encode() + b"\r\n")
+            assert reader.read()["uid"] == "notification"
+        assert flood(beat, line.encode() + b"\r\n", 100_000_000) >= 100_000_000
+        beat.send(error=False, result=[["end"], {}], service="Echo", uid="notification")
+        while reader.read()["result"][0] != ["end"]:
+            count += 1
+        for user in deaf:
+            assert user.read()["uid"] == "notification"
+    assert count
+    assert shared.memory(peak=True) - before < 3 * 8 * MEBI + 40 * MEBI
+
+
+@pytest.mark.parametrize("kind", ["client", "service"])
+def test_line_without_an_end(shared: Program, kind: str) -> None:
+    """18. A connected peer whose line does not end costs the limit of a line, and is given up at that."""
+    before = shared.memory(peak=True)
+    with getattr(blocking, kind)(shared.port) as peer:
+        flood(peer, b"x" * 1000, 200_000_000)
+    assert shared.memory(peak=True) - before < 2 * 16 * MEBI + 16 * MEBI
+    with getattr(blocking, kind)(shared.port):
+        pass
+
+
+def test_what_was_freed(shared: Program) -> None:
+    """18. After all that, the Manager has as many descriptors as before, and nobody is connected."""
+    with blocking.client(shared.port) as user:
+        assert set(user.manager("identity")["services"]) == set()
+        assert len(user.manager("identity")["clients"]) == 1
+        count = shared.descriptors()
+    with blocking.service(shared.port), blocking.client(shared.port):
+        assert shared.descriptors() == count + 1
+
+
+# 17: many requests
+
+
+async def test_pending_of_a_service(transport: str) -> None:
+    """17. A Service has a limit of open calls, too: one more is refused as busy, with its uid, and possible later."""
+    settings = config(transport, limits={"pending": 2})
+    answered = anyio.Event()
+    async with Manager(settings) as manager, service(manager) as echo, anyio.create_task_group() as task_group:
+
+        async def occupy() -> None:
+            async with client(manager, "Patient") as user:
+                for uid in range(2):
+                    await user.call("Echo", "echo", uid=uid)
+                await user.line()
+                answered.set()
+                await user.eof()
+
+        for _ in range(16):
+            task_group.start_soon(occupy)
+        requests = [await echo.read() for _ in range(32)]
+        async with client(manager, "Late") as late, service(manager, "Other") as other:
+            await late.call("Echo", "echo", uid="busy")
+            refusal = await late.read()
+            assert refusal["uid"] == "busy"
+            assert refusal["message"].startswith("BlockingIOError: the 'Echo' service has 32 unanswered requests")
+            await late.call("Other", "echo", uid="other")
+            assert (await other.read())["uid"] == "other"
+            await echo.send(result=1, requester=requests[0]["requester"], uid=requests[0]["uid"], error=False)
+            await answered.wait()
+            await late.call("Echo", "echo", uid="later")
+            assert (await echo.read())["uid"] == "later"
+        task_group.cancel_scope.cancel()
+
+
+def test_turns_of_many_messages(shared: Program) -> None:
+    """17. While one Client sends messages without a pause, another one's calls are answered in between."""
+    line = json.dumps({"service": "Nobody", "attribute": "x", "uid": "u"}).encode() + b"\n"
+    with blocking.client(shared.port, "Busy") as busy, blocking.client(shared.port) as user:
+        seen: list[bytes] = []
+        threads = [
+            threading.Thread(target=read_on, args=[busy, seen]),
+            threading.Thread(target=flood, args=[busy, line, 8_000_000]),
+        ]
+        for thread in threads:
+            thread.start()
+        longest, count = 0.0, 0
+        while threads[1].is_alive():
+            start = time.monotonic()
+            assert user.manager("unlink", "Nobody") is True
+            longest = max(longest, time.monotonic() - start)
+            count += 1
+        busy.sock.shutdown(1)
+        for thread in threads:
+            thread.join()
+    assert count > 20
+    assert longest < 0.5
+
+
+# 19: large bodies
+
+
+async def test_payload_as_it_was_written(manager: Manager) -> None:
+    """19. Arguments, results and notifications arrive byte for byte as they were written."""
+    payloads = [
+        b'[1.50,1e400,-0.0,12345678901234567890123456789,0.1000000000000000055511151231257827,1E5,"\\/\\u00e9\\ud83d\\ude00"]',
+        '["äöü東京😀", "\u2028", {"b": 1, "a" :2, "b":3}]'.encode(),
+        b'[ [ ] , { } , [[[["deep"]]]] ,\t"\\u0000" ]',
+    ]
+    async with service(manager) as echo, client(manager) as user:
+        await user.manager("link", "Echo")
+        (name,) = manager.clients
+        for payload in payloads:
+            await user.write(b'{"service":"Echo","attribute":"e","uid":"1","args":' + payload + b"}\r\n")
+            assert payload in await echo.line()
+            head = b'{"error":false,"requester":"' + name.encode() + b'","uid":"1","result":'
+            await echo.write(head + payload + b"}\r\n")
+            assert await user.line() == head + payload + b"}\r\n"
+            head = b'{"error":false,"service":"Echo","uid":"notification","result":[' + payload
+            await echo.write(head + b",{}]}\r\n")
+            assert await user.line() == head + b",{}]}\r\n"
+
+
+def pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+async def test_payload_in_pieces(manager: Manager) -> None:
+    """19. However the network cuts a message, characters and escapes in two, it arrives whole."""
+    text = 'ä東😀\\u00e9\\n\\\\"'.replace('"', '\\"')
+    payload = f'["{text * 50}"]'.encode()
+    line = b'{"service":"Echo","attribute":"e","uid":"1","args":' + payload + b"}\r\n"
+    async with service(manager) as echo, client(manager) as user:
+        for size in (1, 2, 3, 5, 7, 64, 1000):
+            for piece in pieces(line, size):
+                await user.write(piece)
+            assert payload in await echo.line()
