@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import socket
 import ssl
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
+from msl_network_plugins.sqlite import Sqlite
+
+from msl_network import User
 from tests.interop.lab import RUNNING, Process
 from tests.laboratory import DEADLINE, HERE, Wire
 
@@ -62,7 +68,8 @@ class Program(Process):
         command = [sys.executable, "-m", "msl_network", "start", "--config", str(file)]
         super().__init__("the Manager", command, home=home, merge=True)
         try:
-            found = re.search(rf"{RUNNING} \S+:(\d+) ", self.read(RUNNING))
+            said = rf"{RUNNING} \S+:(\d+) \(TLS"
+            found = re.search(said, self.read(said))
             assert found is not None
         except BaseException:
             self.close()
@@ -110,6 +117,12 @@ class Caller(Wire):
         assert reply["uid"] == "m", reply
         return reply["message"] if reply["error"] else reply["result"]
 
+    def ended(self) -> None:
+        """Wait for the end of the connection, whatever comes before it."""
+        with suppress(ConnectionError):
+            while self.line():
+                pass
+
 
 @contextmanager
 def connected(port: int, context: ssl.SSLContext | None = None) -> Iterator[Caller]:
@@ -137,3 +150,22 @@ def service(port: int, name: str = "Echo", context: ssl.SSLContext | None = None
             while name not in watch.manager("identity")["services"]:
                 pass  # it is asked again as soon as it has answered
         yield peer
+
+
+def add_users(home: Path, *, admins: tuple[str, ...] = (), **passwords: str) -> None:
+    """Put users into the database of a Manager that is not started yet.
+
+    Args:
+        home: The folder of the Manager.
+        admins: Which of them are administrators.
+        passwords: Their passwords, with keys as 1.0 derives them.
+    """
+
+    async def add() -> None:
+        async with Sqlite(str(home / "manager.sqlite3")).open_store(None) as store:
+            for name, password in passwords.items():
+                salt = os.urandom(16)
+                key = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 100_000)
+                await store.users.insert(User(name=name, key=key, salt=salt, is_admin=name in admins))
+
+    anyio.run(add)

@@ -1,0 +1,195 @@
+"""Blocking: nothing that takes time keeps the Manager from serving, and what fails is made good."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from tests.interop.lab import eventually
+from tests.laboratory import HERE
+from tests.wire_peer import WirePeer
+
+from . import program as blocking
+from .program import add_users
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .program import Caller, Program
+
+
+@contextmanager
+def heartbeat(user: Caller) -> Iterator[list[float]]:
+    """Make round trips from a Client to the Manager and back all the time; gives how long each took, in seconds."""
+    took: list[float] = []
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.is_set():
+            start = time.monotonic()
+            assert user.manager("unlink", "Nobody") is True
+            took.append(time.monotonic() - start)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield took
+    finally:
+        is_over.set()
+        thread.join()
+
+
+# 20: key derivation, databases
+
+
+def log_in(peer: Caller, username: str, password: str) -> None:
+    """Answer the questions for a user; the Manager then asks for the identity."""
+    assert peer.read()["attribute"] == "username"
+    peer.send(result=username)
+    assert peer.read()["attribute"] == "password"
+    peer.send(result=password)
+
+
+def test_logins_hold_up_nobody(home: Path, start: Callable[..., Program]) -> None:
+    """20. While many log in at once, and a key takes a core for a while, those who are connected are served."""
+    add_users(home, ada="secret")
+    program = start(auth=("login",))
+    with ExitStack() as stack:
+        user = stack.enter_context(blocking.connected(program.port))
+        log_in(user, "ada", "secret")
+        user.join()
+        others = [stack.enter_context(blocking.connected(program.port)) for _ in range(4)]
+        with heartbeat(user) as took:
+            for other in others:
+                log_in(other, "ada", "secret")
+            for other in others:
+                assert other.read()["attribute"] == "identity"
+    assert len(took) > 20
+    assert max(took) < 0.5
+
+
+# 21: a database that is in trouble
+
+
+def records(path: Path) -> list[tuple[int, str]]:
+    """What the database tells: port and message of each record."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT port, message FROM connections ORDER BY pid").fetchall()
+
+
+def visit(program: Program) -> int:
+    """Connect, have a call answered, and leave; return the port that the Client had."""
+    with blocking.service(program.port) as echo, blocking.client(program.port) as user:
+        user.manager("link", "Echo")
+        user.call("Echo", "echo", 1)
+        request = echo.read()
+        echo.send(error=False, requester=request["requester"], result=2, uid=request["uid"])
+        assert user.read()["result"] == 2
+        port: int = user.sock.getsockname()[1]
+        return port
+
+
+STORY = ["new connection request", "connected as a client", "disconnected"]
+
+
+def is_told(path: Path, port: int) -> bool:
+    """Whether the whole story of a Client is in the database."""
+    return [message for other, message in records(path) if other == port] == STORY
+
+
+def test_database_in_trouble(home: Path, start: Callable[..., Program]) -> None:
+    """21. While the database is locked, full or deleted, all is routed; then what happened meanwhile is written."""
+    path = home / "manager.sqlite3"
+    program = start(log_file="/dev/null")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        ports = [visit(program) for _ in range(3)]
+        program.read("connection records cannot be written, trying again: .* locked")
+        ports.append(visit(program))
+        other.execute("ROLLBACK")
+    program.read("connection records are written again, 0 were dropped")
+    assert all(is_told(path, port) for port in ports)
+
+    _, most = resource.prlimit(program.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (1, most))
+    ports = [visit(program) for _ in range(3)]
+    program.read("connection records cannot be written, trying again: ")
+    ports.append(visit(program))
+    resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (most, most))
+    program.read("connection records are written again, 0 were dropped")
+    assert all(is_told(path, port) for port in ports)
+
+    for file in home.glob("manager.sqlite3*"):
+        file.unlink()
+    port = visit(program)
+    eventually(lambda: path.exists() and is_told(path, port))
+    assert program.transcript.count("cannot be written") == 2
+    assert "Traceback" not in program.transcript
+
+
+# 22: many Clients
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """What this process starts may have thousands of connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < 4096:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096 if hard == resource.RLIM_INFINITY else min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_thousand_clients(many_descriptors: None, home: Path, start: Callable[..., Program]) -> None:
+    """22. 1000 Clients are connected at a time, each links, calls and leaves, and all of it is in the records."""
+    program = start()
+    ports: list[int] = []
+
+    async def visit(number: int, arrived: list[int], everybody: anyio.Event) -> None:
+        async with await anyio.connect_tcp(HERE, program.port) as stream:
+            user = WirePeer(stream)
+            assert (await user.read())["attribute"] == "identity"
+            await user.send(result={"type": "client", "name": f"C{number}"})
+            assert (await user.manager("link", "Echo"))["language"] == "unknown"
+            arrived.append(number)
+            if len(arrived) == 1000:
+                everybody.set()
+            await everybody.wait()
+            await user.call("Echo", "echo", number)
+            assert (await user.read())["result"] == number
+            ports.append(stream.extra(anyio.abc.SocketAttribute.local_port))
+
+    async def answer(echo: Caller) -> None:
+        for _ in range(1000):
+            request: dict[str, Any] = await anyio.to_thread.run_sync(echo.read)
+            result = request["args"][0]
+            echo.send(error=False, requester=request["requester"], result=result, uid=request["uid"])
+
+    async def visits(echo: Caller) -> None:
+        arrived: list[int] = []
+        everybody = anyio.Event()
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(answer, echo)
+            for number in range(1000):
+                task_group.start_soon(visit, number, arrived, everybody)
+
+    with blocking.service(program.port) as echo:
+        anyio.run(visits, echo)
+        with blocking.client(program.port) as user:
+            eventually(lambda: len(user.manager("identity")["clients"]) == 1)
+    program.terminate()
+    assert program.wait() == 0
+    stories: dict[int, list[str]] = {}
+    for port, message in records(home / "manager.sqlite3"):
+        stories.setdefault(port, []).append(message)
+    assert len(ports) == 1000
+    assert all(stories[port] == STORY for port in ports)
