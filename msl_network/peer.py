@@ -349,8 +349,8 @@ class Peer:
         return True
 
     async def closing(self) -> None:
-        """Wait until the peer is gone, or is to be closed."""
-        while not self.is_closing:
+        """Wait until the peer is gone, or is to be closed, or only finishes a message that is too long."""
+        while not self.is_closing and self._is_heard is None:
             await self._sleep()
 
     async def hear_out(self, limit: float) -> None:
@@ -398,7 +398,7 @@ class Peer:
         Args:
             limit: How long that may take, in seconds.
         """
-        with anyio.move_on_after(limit):
+        with anyio.move_on_after(limit if self._is_heard is None else max(limit, DRAIN)):
             while self._is_working:
                 await self._sleep()
         self._work.clear()
@@ -460,6 +460,7 @@ class Peer:
         if not self.is_closing:
             logger.warning("%s sent a message of more than %d bytes: disconnected", self, self._lines.limit)
             self._is_heard = True
+            self._wake.set()
             if not self.do(lambda: self.hear_out(DRAIN)):
                 self.close()
 

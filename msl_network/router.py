@@ -99,7 +99,8 @@ class Router:
             client = self._registry.reply(member, reply.requester, _hashable(reply.uid))
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
-            self._fail_call(member, error)
+            if peer.member is not None:  # else it only finishes a message that is too long
+                self._fail_call(member, error)
             return
         if client is None:
             self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for")

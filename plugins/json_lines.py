@@ -56,6 +56,10 @@ _SAMPLED_DIGITS: Final = b"0" * (MAX_DIGITS // _STEP)
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _STRINGS: Final = re.compile(_STRING, re.DOTALL)
 _NUMBERS: Final = re.compile(_STRING + rb"|-?([0-9]{%d,})(?![0-9.eE])|[-+.0-9eE]+" % (MAX_DIGITS + 1), re.DOTALL)
+_read_at: Final = json.JSONDecoder().raw_decode
+_FIRST_KEY: Final = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*(?=")')
+_NEXT_KEY: Final = re.compile(r'[ \t\r\n]*,[ \t\r\n]*(?=")')
+_COLON: Final = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 _BRACKETS_TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
@@ -222,7 +226,7 @@ class JsonLinesCodec:
         _check_size(line, _uid(value))
         if "result" in value:
             return Answer(value["result"])
-        return _request(value)
+        return _request(value, _written(text))
 
     def _slow_reply(self, line: bytes) -> Reply | Request:
         text = _text(line, "")
@@ -231,7 +235,7 @@ class JsonLinesCodec:
         value = _loads(text)
         _check_size(line, _uid(value))
         if "result" not in value:
-            return _request(value)
+            return _request(value, _written(text))
         mended = _mended(value)
         fields: dict[str, Any] = {
             "result": EMPTY_ARGS,  # only read to route; the line is forwarded
@@ -240,9 +244,11 @@ class JsonLinesCodec:
             "uid": value.get("uid", ""),
             "error": mended["error"],
         }
-        if mended == value and line[:1] == b"{":
+        changed = {key: json.dumps(item) for key, item in mended.items() if item is not value.get(key, ...)}
+        if not changed and line[:1] == b"{":
             return Reply(**fields)
-        return MendedReply(**fields, line=_dump(mended) + b"\r\n")
+        whole = ",".join(f"{json.dumps(key)}:{item}" for key, item in {**_written(text), **changed}.items())
+        return MendedReply(**fields, line=b"{%s}\r\n" % whole.encode())
 
 
 def _typed(text: str) -> Request:
@@ -347,6 +353,19 @@ def _loads(text: str) -> dict[str, Any]:
     return value
 
 
+def _written(text: str) -> dict[str, str]:
+    """Return how each value of a JSON object is written: it goes on unchanged. The object must be valid."""
+    written: dict[str, str] = {}
+    place = _FIRST_KEY.match(text)
+    while place:
+        key, end = _read_at(text, place.end())
+        start = _COLON.match(text, end).end()  # type: ignore[union-attr]  # valid JSON has one
+        _, end = _read_at(text, start)
+        written[key] = text[start:end]
+        place = _NEXT_KEY.match(text, end)
+    return written
+
+
 def _too_deep(uid: object = "") -> MessageError:
     return MessageError(f"the JSON is nested too deeply, the limit is {MAX_DEPTH}", uid=uid, wire_name="RecursionError")
 
@@ -363,7 +382,7 @@ def _uid(value: dict[str, Any]) -> object:
     return uid if isinstance(uid, (str, int)) or uid is None else ""
 
 
-def _request(value: dict[str, Any]) -> Request:
+def _request(value: dict[str, Any], written: dict[str, str]) -> Request:
     uid = check_uid(value.get("uid", ""))
     attribute = _string(value, "attribute", None)
     args = value.get("args", [])
@@ -374,7 +393,8 @@ def _request(value: dict[str, Any]) -> Request:
         raise MessageError("'kwargs' must be a JSON object", uid=uid, wire_name="TypeError")
     # only a good-bye says nothing of a Service
     service = _string(value, "service", "" if attribute == DISCONNECT else None)
-    return check_names(Request(service=service, attribute=attribute, args=_raw(args), kwargs=_raw(kwargs), uid=uid))
+    payload = {key: msgspec.Raw(written[key].encode()) for key in ("args", "kwargs") if key in written}
+    return check_names(Request(service=service, attribute=attribute, uid=uid, **payload))
 
 
 def _string(value: dict[str, Any], key: str, default: str | None) -> str:
@@ -392,12 +412,7 @@ def _string(value: dict[str, Any], key: str, default: str | None) -> str:
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(_dump(value))
-
-
-def _dump(value: object) -> bytes:
-    # without blanks, as a LongLine writes what it puts in the place of a piece, to find it again
-    return json.dumps(value, separators=(",", ":")).encode()
+    return msgspec.Raw(json.dumps(value).encode())
 
 
 @dataclass(eq=False)
