@@ -10,6 +10,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .config import log_level_number
 from .errors import ArgumentError, PluginError, UnknownAttributeError
 
 if TYPE_CHECKING:
@@ -122,6 +123,14 @@ class CommandTable:
         }
 
 
+def _set_logging_level(manager: Manager, level: Any) -> bool:
+    try:
+        log_level_number(level)
+    except ValueError:  # it would be logged, and what a peer sent is not
+        return False
+    return manager.set_logging_level(level)
+
+
 def manager_commands(manager: Manager) -> list[Command]:
     """Return the commands that every Manager has."""
     return [
@@ -131,6 +140,6 @@ def manager_commands(manager: Manager) -> list[Command]:
         Command(name="acquire_lock", function=manager.acquire_lock, administrator=False),
         Command(name="release_lock", function=manager.release_lock, administrator=False),
         Command(name="port", function=lambda _peer: manager.port),
-        Command(name="set_logging_level", function=lambda _peer, level: manager.set_logging_level(level)),
+        Command(name="set_logging_level", function=lambda _peer, level: _set_logging_level(manager, level)),
         Command(name="shutdown_manager", function=lambda _peer: manager.stop()),
     ]

@@ -86,6 +86,7 @@ class Desk:
         else:
             if not peer.is_admin:  # a plugin may say so of a wrong answer, too
                 handshake.refused()
+                logger.info("%s is no administrator: it logged in as somebody who is none", peer.network_name)
         if not peer.is_admin:
             raise AuthenticationError(_NOT_ADMINISTRATOR)
 
