@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hmac
 import math
 import os
 import re
@@ -128,7 +129,17 @@ class Secret:
         return "Secret(...)"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other.value == self.value
+        return isinstance(other, Secret) and self.matches(other.value)
+
+    def matches(self, answer: object) -> bool:
+        """Return whether an answer is this text; how long that takes tells nothing of it but, perhaps, its length.
+
+        Args:
+            answer: What a peer answered; what is no text is as wrong as any.
+        """
+        # surrogates are no UTF-8, and such an answer must not fail but be wrong
+        given = answer.encode(errors="surrogatepass") if isinstance(answer, str) else b""
+        return hmac.compare_digest(given, self.value.encode(errors="surrogatepass")) and isinstance(answer, str)
 
     def __hash__(self) -> int:
         return hash(self.value)

@@ -11,7 +11,6 @@ Rule of this file: the password is compared in constant time and never shown. It
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 
 from msl_network import AuthenticationError, Handshake, Secret, hookimpl
@@ -36,8 +35,5 @@ class Password:
     @hookimpl
     async def authenticate(self, handshake: Handshake) -> None:
         """Refuse a peer that does not know the password."""
-        answer = await handshake.ask("password", handshake.network_name)
-        # an answer that is no text is as wrong as any; surrogates keep each answer encodable
-        given = answer.encode(errors="surrogatepass") if isinstance(answer, str) else b""
-        if not hmac.compare_digest(given, self.password.value.encode(errors="surrogatepass")):
+        if not self.password.matches(await handshake.ask("password", handshake.network_name)):
             raise AuthenticationError("Wrong Manager password")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hmac
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -214,6 +215,40 @@ def test_a_secret_is_never_shown() -> None:
     assert {needy.code} == {Secret("hidden")}
     assert needy.code != Secret("other")
     assert needy.code != "hidden"
+
+
+@pytest.mark.parametrize("text", ["hidden", "Größe 😀", "\ud800", ""])
+def test_a_secret_is_compared(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """30. Nothing but that text is right, nothing fails, and it takes the same time, whatever is compared."""
+    compared = []
+    compare = hmac.compare_digest
+
+    def watch(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", watch)
+    secret = Secret(text)
+    assert secret.matches(text)
+    assert secret == Secret(text)
+    wrong = [
+        text + "x",
+        text + "\0",
+        "\udfff",
+        None,
+        True,
+        0,
+        1.5,
+        [],
+        [text],
+        {},
+        {text: text},
+        b"",
+        text.encode(errors="surrogatepass"),
+        secret,
+    ]
+    assert not any(secret.matches(answer) for answer in wrong)
+    assert len(compared) == 2 + len(wrong)
 
 
 def test_a_secret_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
