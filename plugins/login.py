@@ -18,7 +18,6 @@ import logging
 import os
 import re
 import sys
-from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ import anyio
 from anyio import to_thread
 
 from msl_network.commands import Command
-from msl_network.errors import ArgumentError, AuthenticationError, BusyError, PluginError, StartError, StoreError
+from msl_network.errors import ArgumentError, AuthenticationError, PluginError, StartError, StoreError
 from msl_network.hookspecs import hookimpl
 from msl_network.messages import is_clean
 from msl_network.store import User
@@ -54,7 +53,6 @@ MAX_NAME: Final = 256  # characters, as for the names of Services
 MAX_ANSWER: Final = 1024  # characters of a user name or a password that a peer sends
 
 MAX_DERIVATIONS: Final = 4  # at a time: each takes a core and 32 MiB for some 0.3 s
-MAX_WAITING: Final = 256  # for one address: more than any computer derives before they give up
 
 HERE: Final = "127.0.0.1"  # whose turn it is when the command line asks
 
@@ -189,10 +187,11 @@ class Login:
 
 
 class _Turns:
-    """Gives a few places to many, who wait by address: the addresses take turns.
+    """Gives a few places to many, who wait by address: the addresses take turns, and of one the last comes first.
 
     First come, first served would be unfair: whoever comes with 500 logins at once would keep everybody else
-    waiting. No place is left empty while somebody waits.
+    waiting. And of those 500 it would serve each when its time is just over, so that none gets in. No place is left
+    empty while somebody waits. Who waits has a connection, and those are bounded.
 
     Args:
         places: How many may have one at a time.
@@ -200,7 +199,7 @@ class _Turns:
 
     def __init__(self, places: int) -> None:
         self._free = places
-        self._waiting: dict[str, deque[anyio.Event]] = {}  # whose turn is next comes first
+        self._waiting: dict[str, list[anyio.Event]] = {}  # whose turn is next comes first
 
     @asynccontextmanager
     async def turn(self, ip_address: str) -> AsyncIterator[None]:
@@ -208,9 +207,6 @@ class _Turns:
 
         Args:
             ip_address: For whom.
-
-        Raises:
-            BusyError: If too many wait for this address.
         """
         if self._free:
             self._free -= 1
@@ -222,19 +218,16 @@ class _Turns:
             self._pass_on()
 
     async def _wait(self, where: str) -> None:
-        queue = self._waiting.setdefault(where, deque())
-        if len(queue) >= MAX_WAITING:
-            raise BusyError("too many logins from your address wait already; try again later")
         mine = anyio.Event()
-        queue.append(mine)
+        self._waiting.setdefault(where, []).append(mine)
         try:
             await mine.wait()
         except BaseException:
             if mine.is_set():  # the turn came at the moment of giving up
                 self._pass_on()
             else:
-                queue.remove(mine)
-                if not queue:
+                self._waiting[where].remove(mine)
+                if not self._waiting[where]:
                     del self._waiting[where]
             raise
 
@@ -243,10 +236,10 @@ class _Turns:
             self._free += 1
             return
         where = next(iter(self._waiting))
-        queue = self._waiting.pop(where)
-        queue.popleft().set()
-        if queue:
-            self._waiting[where] = queue  # at the end again
+        waiting = self._waiting.pop(where)
+        waiting.pop().set()
+        if waiting:
+            self._waiting[where] = waiting  # at the end again
 
 
 class _Accounts:
@@ -270,11 +263,7 @@ class _Accounts:
         return await self._users.get(name) if _is_usable(name) else None
 
     async def check(self, name: str, password: str, ip_address: str) -> User | None:
-        """Return the user if the password is right, else None, after the same work.
-
-        Raises:
-            BusyError: If too many from this address wait for that.
-        """
+        """Return the user if the password is right, else None, after the same work."""
         user = await self.get(name)
         async with self._turns.turn(ip_address):
             is_right, new = await to_thread.run_sync(_check, user, password, limiter=self._limiter)
@@ -289,7 +278,6 @@ class _Accounts:
 
         Raises:
             ValueError: If the name is taken, or the name or the password cannot be used.
-            BusyError: If too many from this address wait for a key.
         """
         _check_name(name)
         _check_password(name, password)
@@ -303,7 +291,6 @@ class _Accounts:
 
         Raises:
             ValueError: If there is no such user, the password cannot be used, or there is nothing to change.
-            BusyError: If too many from this address wait for a key.
         """
         changes: dict[str, Any] = {}
         await self._find(name, "update")

@@ -193,7 +193,6 @@ async def test_flood_of_logins_from_one_address(transport: str, weak: None, monk
     await add_users()
     gate = Gate(monkeypatch)
     monkeypatch.setattr(login, "MAX_DERIVATIONS", 1)
-    monkeypatch.setattr(login, "MAX_WAITING", 39)
     said: list[object] = []
 
     async def log_in_from(address: str, password: str) -> None:
@@ -207,8 +206,6 @@ async def test_flood_of_logins_from_one_address(transport: str, weak: None, monk
         for _ in range(40):
             tasks.start_soon(log_in_from, "127.0.0.2", "flood")
         await until(lambda: len(turns._waiting.get("127.0.0.2", ())) == 39)
-        await log_in_from("127.0.0.2", "one too many")
-        assert said.pop() == "BlockingIOError: too many logins from your address wait already; try again later"
         tasks.start_soon(log_in_from, "127.0.0.3", "calm")
         await until(lambda: "127.0.0.3" in turns._waiting)
         gate.is_open.set()
