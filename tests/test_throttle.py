@@ -15,7 +15,7 @@ from msl_network import AuthenticationError, Handshake, Manager, Peer, hookimpl
 from msl_network.errors import BusyError
 from msl_network.throttle import FREE, KEEP, LONGEST, MAX_ORIGINS, Throttle, origin
 
-from .wire_peer import WirePeer, client, config, connected
+from .wire_peer import WirePeer, client, config, connected, until
 
 ATTACKER = "192.0.2.1"
 NEIGHBOUR = "192.0.2.2"
@@ -353,6 +353,26 @@ def test_the_longest_delay(limits: dict[str, str], longest: float) -> None:
     manager.throttle.clock = lambda: 0.0
     fail(manager.throttle, 50)
     assert manager.throttle.delay(ATTACKER) == longest
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+async def test_who_leaves_is_not_waited_for(transport: str, is_connected: bool) -> None:
+    """30. Who leaves while held back is gone at once, and its answer is not looked at."""
+    settings = config(transport, without=["login"], limits={"handshake_timeout": "1 h", "prompt_timeout": "1 h"})
+    badge = OnlyAdministrators() if is_connected else Badge()
+    async with Manager(settings, plugins=[badge]) as manager:
+        manager.throttle = Throttle(3600, anyio.current_time)
+        fail(manager.throttle, 50, "127.0.0.1")
+        for _ in range(3):
+            async with client(manager) if is_connected else connected(manager) as peer:
+                if is_connected:
+                    await peer.call("Manager", "port")
+                assert (await peer.read())["attribute"] == "password"
+                await peer.write(b'{"result": "wrong"}\n')
+                if is_connected:
+                    await peer.silence()
+        await until(lambda: not manager._peers)
+        assert manager.throttle._failures["127.0.0.1"][0] == 50
 
 
 async def test_nobody_is_locked_out(transport: str) -> None:
