@@ -160,6 +160,7 @@ def add_users(home: Path, *, admins: tuple[str, ...] = (), **passwords: str) -> 
         admins: Which of them are administrators.
         passwords: Their passwords, with keys as 1.0 derives them.
     """
+    home.mkdir(mode=0o700, exist_ok=True, parents=True)
 
     async def add() -> None:
         async with Sqlite(str(home / "manager.sqlite3")).open_store(None) as store:
