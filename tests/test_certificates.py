@@ -63,7 +63,7 @@ def signed(key: Any, extensions: tuple[x509.ExtensionType, ...] = (), name: str 
 
 
 def test_the_default_key(key: Path) -> None:
-    """A key is ECC on P-256, not encrypted, and readable by its owner only."""
+    """41. A key is ECC on P-256, not encrypted, and readable by its owner only."""
     loaded = load_key(key)
 
     assert isinstance(loaded, ec.EllipticCurvePrivateKey)
@@ -73,7 +73,7 @@ def test_the_default_key(key: Path) -> None:
 
 @pytest.mark.parametrize(("algorithm", "kind"), [("RSA", rsa.RSAPrivateKey), ("dsa", dsa.DSAPrivateKey)])
 def test_the_other_kinds_of_key(tmp_path: Path, algorithm: str, kind: type) -> None:
-    """RSA and DSA keys have 2048 bits by default."""
+    """41. RSA and DSA keys have 2048 bits by default."""
     loaded = load_key(generate_key(tmp_path / "b.key", algorithm=algorithm))
 
     assert isinstance(loaded, kind)
@@ -167,7 +167,7 @@ def test_a_certificate(key: Path) -> None:
 
 
 def test_the_names_in_a_certificate(key: Path) -> None:
-    """It is valid for the hostname, localhost, both loopback addresses, and the computer's own ones."""
+    """41. It is valid for the hostname, localhost, both loopback addresses, and the computer's own ones."""
     san = make(key).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     names, addresses = own_names()
 

@@ -514,7 +514,7 @@ def test_wrong_words_are_one_line(words: list[str], said: str, mistake: Any) -> 
     ],
 )
 def test_wrong_values_are_one_line(words: list[str], said: str, mistake: Any) -> None:
-    """A value that is not allowed is one line, and nothing is started or written."""
+    """27. A value that is not allowed is one line, and nothing is started or written."""
     assert mistake("start", *words).startswith(said)
 
 
@@ -522,7 +522,7 @@ LOCAL = ("start", "-H", "127.0.0.1", "-p", "0")
 
 
 def test_database_that_is_none(mistake: Any, file: Any, tmp_path: Path) -> None:
-    """A database that is a text file, a folder, or in no folder is one line that names it."""
+    """27. A database that is a text file, a folder, or in no folder is one line that names it."""
     name = file("this is no database, but a text that is long enough to be seen as none" * 20, "x.sqlite3")
     assert "x.sqlite3" in mistake(*LOCAL, "--disable-tls", "-d", name)
     assert f"{tmp_path} is a folder" in mistake(*LOCAL, "--disable-tls", "-d", str(tmp_path))
@@ -531,7 +531,7 @@ def test_database_that_is_none(mistake: Any, file: Any, tmp_path: Path) -> None:
 
 
 def test_key_that_is_none(mistake: Any, file: Any, run: Any) -> None:
-    """A key that is none, that is not there, or that belongs to another certificate is one line that names it."""
+    """27. A key that is none, that is not there, or that belongs to another certificate is one line that names it."""
     assert run("certgen", "a.crt")[0] == 0
     assert run("keygen", "--out", "other.key")[0] == 0
     name = file("this is no key", "bad.key")
@@ -542,7 +542,7 @@ def test_key_that_is_none(mistake: Any, file: Any, run: Any) -> None:
 
 
 def test_encrypted_key_needs_its_password(mistake: Any, run: Any) -> None:
-    """A missing or wrong password of a key is one line without the password."""
+    """27. A missing or wrong password of a key is one line without the password."""
     assert run("keygen", "--out", "a.key", "--password", "my words")[0] == 0
     assert run("certgen", "a.crt", "--key-file", "a.key", "--key-file-password", "my words")[0] == 0
     assert "a.key" in mistake(*LOCAL, "-c", "a.crt", "-k", "a.key")
@@ -552,7 +552,7 @@ def test_encrypted_key_needs_its_password(mistake: Any, run: Any) -> None:
 
 
 def test_port_in_use(mistake: Any) -> None:
-    """A port that somebody has is one line that says so."""
+    """27. A port that somebody has is one line that says so."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         line = mistake("start", "-H", "127.0.0.1", "-p", str(port), "--disable-tls")
@@ -563,7 +563,7 @@ def test_port_in_use(mistake: Any) -> None:
 
 
 def test_login_without_users(mistake: Any) -> None:
-    """A Manager that nobody could log in to does not start, and says how to add a user."""
+    """27. A Manager that nobody could log in to does not start, and says how to add a user."""
     line = mistake(*LOCAL, "--disable-tls", "--auth-login")
     assert line.startswith("plugin 'login': there are no users yet in ")
     assert "; add one with: msl-network user insert NAME" in line

@@ -25,7 +25,7 @@ def test_all_interfaces() -> None:
 
 
 def test_port_in_use() -> None:
-    """A port in use is said so, with what to do."""
+    """27. A port in use is said so, with what to do."""
     (sock,) = bind("127.0.0.1", 0)
     with closing(sock):
         port = sock.getsockname()[1]
@@ -36,7 +36,7 @@ def test_port_in_use() -> None:
 
 
 def test_restart() -> None:
-    """A port can be listened on again at once, although connections of before are not forgotten yet."""
+    """28. A port can be listened on again at once, although connections of before are not forgotten yet."""
     (sock,) = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     with closing(sock), closing(socket.create_connection(("127.0.0.1", port))):

@@ -93,14 +93,14 @@ def test_the_identity_of_a_service(given: float | None, kept: int) -> None:
     ],
 )
 def test_an_identity_that_is_wrong(value: object, text: str) -> None:
-    """It is refused with the class of 1.0 and a text that says what was found."""
+    """13. It is refused with the class of 1.0 and a text that says what was found."""
     with pytest.raises(IdentityError) as info:
         Identity.parse(value)
     assert info.value.wire_text() == text
 
 
 def test_a_refusal_is_short() -> None:
-    """What is wrong is not repeated without end, however long or deep it is."""
+    """5. What is wrong is not repeated without end, however long or deep it is."""
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -148,7 +148,7 @@ def test_a_clean_name(name: str) -> None:
     "name", ["", " ", "a\nb", "a\x1b[2J", "\x7f", "\x85", "\ud800", "a\udfff", "a\u202eb", "a\u2028b"]
 )
 def test_a_name_that_harms(name: str) -> None:
-    """Control characters and halves of surrogate pairs make no name; letters of any language do."""
+    """12. Control characters and halves of surrogate pairs make no name; letters of any language do."""
     assert not is_clean(name)
     assert is_clean("Größe 測定 😀 [x]")
 
@@ -176,7 +176,7 @@ def test_a_uid(uid: object) -> None:
     ],
 )
 def test_a_uid_that_cannot_come_back(uid: object, text: str) -> None:
-    """A uid that is no key of a book, or means something else to a reader, is refused."""
+    """12. A uid that is no key of a book, or means something else to a reader, is refused."""
     with pytest.raises(MessageError) as info:
         check_uid(uid)
     assert info.value.wire_text() == text

@@ -107,7 +107,7 @@ def test_places_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_private_folder(tmp_path: Path) -> None:
-    """Every folder that is made is 0700; one that exists keeps its mode."""
+    """33. Every folder that is made is 0700; one that exists keeps its mode."""
     existing = tmp_path / "existing"
     existing.mkdir()
     existing.chmod(0o755)
@@ -129,7 +129,7 @@ def test_private_folder_where_a_file_is(tmp_path: Path) -> None:
 
 
 def test_write_private(tmp_path: Path) -> None:
-    """The file and its new folder are the owner's alone, nothing else is left in the folder."""
+    """33. The file and its new folder are the owner's alone, nothing else is left in the folder."""
     path = tmp_path / "new" / "secret"
     paths.write_private(path, b"one")
 
@@ -150,7 +150,7 @@ def test_write_private_replaces(tmp_path: Path) -> None:
 
 
 def test_write_private_is_private_before_it_has_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the moment of the rename the temporary file is complete and 0600, under any umask."""
+    """33. At the moment of the rename the temporary file is complete and 0600, under any umask."""
     seen = []
     real = Path.replace
 

@@ -112,7 +112,7 @@ async def test_outbox_is_flushed_once() -> None:
 
 
 async def test_outbox_waits() -> None:
-    """While the transport has enough, the outbox keeps everything, and counts it."""
+    """15. While the transport has enough, the outbox keeps everything, and counts it."""
     peer, wire = make()
     peer.pause_writing()
     peer.send(b"12345")
@@ -250,7 +250,7 @@ async def test_a_stay_reads_no_more_than_is_kept() -> None:
 
 
 async def test_turns() -> None:
-    """Who sends much at once has its turn, then the others have theirs; nothing is read meanwhile, nor lost."""
+    """17. Who sends much at once has its turn, then the others have theirs; nothing is read meanwhile, nor lost."""
     peer, wire = make()
     heard: list[bytes] = []
 
@@ -272,7 +272,7 @@ async def test_turns() -> None:
 
 
 async def test_nothing_is_kept_of_who_left() -> None:
-    """A peer that is lost keeps none of what it sent, nor what holds it."""
+    """4. A peer that is lost keeps none of what it sent, nor what holds it."""
     peer, _ = make()
     peer.feed(b"x" * 900)
     peer.lost()
@@ -383,7 +383,7 @@ async def test_work() -> None:
 
 
 async def test_work_of_a_peer_that_left() -> None:
-    """What a peer asked for before it left is finished, unless it takes too long."""
+    """4. What a peer asked for before it left is finished, unless it takes too long."""
     peer, _ = make()
     done: list[str] = []
     goes_on = anyio.Event()

@@ -58,7 +58,7 @@ def test_who_is_connected() -> None:
 
 
 def test_two_clients_of_one_name_and_address() -> None:
-    """Each has a network name of its own, and both leave as themselves."""
+    """14. Each has a network name of its own, and both leave as themselves."""
     registry: Registry[int] = Registry(max_calls=1)
     members = [registry.join_client(number, client_identity(), "h:1") for number in range(3)]
     assert [member.name for member in members] == ["c[h:1]", "c[h:1#2]", "c[h:1#3]"]
@@ -122,7 +122,7 @@ def test_what_a_refusal_says() -> None:
 
 
 def test_the_limit_of_clients() -> None:
-    """A Service that has all it allows is neither linked nor called by others."""
+    """10. A Service that has all it allows is neither linked nor called by others."""
     registry, one, two, _ = small()
     registry.join_service("peer", service_identity("Small", max_clients=1), "h:5")
     registry.link(one, "Small")
@@ -137,7 +137,7 @@ def test_the_limit_of_clients() -> None:
 
 
 def test_the_limit_of_calls() -> None:
-    """A Client that waits for too much is busy, and so is a Service that many wait for."""
+    """17. A Client that waits for too much is busy, and so is a Service that many wait for."""
     registry, one, two, _ = small()
     for _ in range(MAX_CALLS):
         registry.request(one, "Echo", "same")

@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_name_is_found_off_the_loop_and_kept(server: NameServer, clock: list[float]) -> None:
-    """A name is asked for once, and again when it is too old."""
+    """20. A name is asked for once, and again when it is too old."""
     server.names["10.0.0.7"] = "pc7.lab"
     names = Resolver(LONG)
     assert await names.lookup("10.0.0.7") == "pc7.lab"
@@ -84,13 +84,13 @@ async def test_name_server_that_fails(error: Exception, server: NameServer) -> N
 
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST.lab", "a b", "x\nfake", "pc[1]", "", "a..b", "p\u00e4.lab"])
 async def test_name_that_cannot_be_one(name: str, server: NameServer) -> None:
-    """Whoever has an address may have written its name: no control character, and not the name of this computer."""
+    """34. Whoever has an address may have written its name: no control character, and not the name of this computer."""
     server.names["10.0.0.7"] = name
     assert await Resolver(LONG).lookup("10.0.0.7") == "10.0.0.7"
 
 
 async def test_look_up_takes_no_longer_than_its_limit(server: NameServer, clock: list[float]) -> None:
-    """A name server that does not answer costs the limit once, and is asked again a little later."""
+    """20. A name server that does not answer costs the limit once, and is asked again a little later."""
     server.is_open.clear()
     server.names["10.0.0.7"] = "pc7.lab"
     names = Resolver(0.01)
@@ -147,7 +147,7 @@ async def test_peer_that_is_cancelled_decides_nothing(server: NameServer) -> Non
 
 
 async def test_slow_name_does_not_hold_up_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Addresses are looked up side by side."""
+    """20. Addresses are looked up side by side."""
     both = threading.Barrier(2, timeout=LONG)
 
     def getfqdn(ip_address: str) -> str:
@@ -168,7 +168,7 @@ async def test_slow_name_does_not_hold_up_another(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_number_of_names_is_bounded(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody with many addresses cannot fill the memory; the oldest name goes first."""
+    """18. Somebody with many addresses cannot fill the memory; the oldest name goes first."""
     monkeypatch.setattr(resolver, "MAX_NAMES", 2)
     names = Resolver(LONG)
     for ip_address in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):

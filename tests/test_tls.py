@@ -94,7 +94,7 @@ def trusting(cert: Path, *, strict: bool = True) -> ssl.SSLContext:
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1", socket.gethostname()])
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_client_verifies_the_default_certificate(home: Path, name: str, strict: bool) -> None:
-    """With the certificate as its authority a client, strict or not, accepts each name of the Manager."""
+    """41. With the certificate as its authority a client, strict or not, accepts each name of the Manager."""
     cert, key = ensure()
     version = shake_hands(server_context(cert, key), trusting(cert, strict=strict), name)
     assert version == "TLSv1.3"
@@ -117,7 +117,7 @@ def test_every_kind_of_key_that_is_offered(tmp_path: Path, kwargs: dict[str, str
 
 
 def test_tls_1_2_is_the_least(pair: Pair) -> None:
-    """A client with TLS 1.2 is served, one that has only TLS 1.1 is not."""
+    """40. A client with TLS 1.2 is served, one that has only TLS 1.1 is not."""
     context = server_context(*pair)
     client = trusting(pair[0])
     client.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -160,7 +160,7 @@ def test_a_certificate_of_an_authority(tmp_path: Path) -> None:
 
 
 def test_the_default_files_are_made_once(home: Path) -> None:
-    """The first start makes an ECC key and its certificate, private; later starts use them as they are."""
+    """41. The first start makes an ECC key and its certificate, private; later starts use them as they are."""
     first = ensure()
     content = [path.read_bytes() for path in first]
 
@@ -182,7 +182,7 @@ def test_a_root_in_place_of_home(home: Path, tmp_path: Path) -> None:
 
 
 def test_the_files_of_1_0_are_used_as_they_are(home: Path) -> None:
-    """What 1.0 left stays byte for byte, and its clients, who pinned that certificate, accept the Manager."""
+    """41. What 1.0 left stays byte for byte, and its clients, who pinned that certificate, accept the Manager."""
     use_1_0(home, "keygen")
     use_1_0(home, "certgen")
     before = [paths.cert_file().read_bytes(), paths.key_file().read_bytes()]
@@ -353,7 +353,7 @@ def swapped(pair: Pair) -> Pair:
     ],
 )
 def test_what_can_be_wrong_with_files(pair: Pair, change: Callable[[Pair], Pair], text: str) -> None:
-    """Each fault of the files is one line that names the file."""
+    """27. Each fault of the files is one line that names the file."""
     with pytest.raises(CertificateError) as info:
         server_context(*change(pair))
     assert text in str(info.value)

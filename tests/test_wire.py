@@ -50,7 +50,7 @@ def test_any_cutting_finds_the_same_line_too_long(data: bytes, cuts: list[int], 
 
 @given(STREAMS, CUTS, st.integers(0, 6))
 def test_nothing_is_read_after_the_overflow(data: bytes, cuts: list[int], limit: int) -> None:
-    """Once a line was too long, whatever follows is dropped without being kept."""
+    """2. Once a line was too long, whatever follows is dropped without being kept."""
     buffer = LineBuffer(limit)
     assert buffer.feed(b"x" * (limit + 1)) == []
     assert [line for piece in pieces(data, cuts) for line in buffer.feed(piece)] == []
@@ -59,7 +59,7 @@ def test_nothing_is_read_after_the_overflow(data: bytes, cuts: list[int], limit:
 
 
 def test_the_limit_is_the_longest_line() -> None:
-    """A line of exactly the limit passes, in one piece or many; the end of line does not count, its CR does."""
+    """2. A line of exactly the limit passes, in one piece or many; the end of line does not count, its CR does."""
     buffer = LineBuffer(limit=3)
     assert buffer.feed(b"abc\n") == [b"abc"]
     assert buffer.feed(b"ab") + buffer.feed(b"c") + buffer.feed(b"\n") == [b"abc"]

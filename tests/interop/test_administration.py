@@ -93,7 +93,7 @@ def test_hostnames(admin: Callable[[str], object]) -> None:
 
 
 def test_connection_records(root: Client, admin: Callable[[str], object]) -> None:
-    """An administrator reads who has connected: number, time, address, domain, port and what happened."""
+    """39. An administrator reads who has connected: number, time, address, domain, port and what happened."""
     port = root.run("cxn.port")
 
     def records() -> list[list[object]]:
@@ -149,7 +149,7 @@ def test_not_an_administrator(office: Lab) -> None:
 
 @pytest.mark.ours
 def test_the_inside_is_closed(lab: Lab) -> None:
-    """An administrator reaches what is on the list, and not the Manager's insides."""
+    """35. An administrator reaches what is on the list, and not the Manager's insides."""
     lab.add_user("root", ROOT["password"], admin=True)
     lab.start(["login"])
     root = lab.client("root", **ROOT)
@@ -169,7 +169,7 @@ def test_wrong_login_in_mid_session(lab: Lab) -> None:
 
 
 def test_two_passwords(lab: Lab) -> None:
-    """The password of the Manager lets a Client in, and the one of the user makes it an administrator."""
+    """37. The password of the Manager lets a Client in, and the one of the user makes it an administrator."""
     lab.add_user("root", ROOT["password"], admin=True)
     lab.start(["password"], password="abc 123")
     client = lab.client(password_manager="abc 123", **ROOT)

@@ -122,7 +122,7 @@ def test_wrong_login(refusing_lab: Lab, login: dict[str, str], text: str) -> Non
 
 @pytest.mark.ours
 def test_login_failures_look_alike(refusing_lab: Lab) -> None:
-    """Nobody learns from a refusal which users there are."""
+    """29. Nobody learns from a refusal which users there are."""
     notebook = refusing_lab.notebook()
     for login in ({"username": "ann", "password": "wrong"}, {"username": "bob", "password": "wrong"}):
         with pytest.raises(PeerError) as caught:

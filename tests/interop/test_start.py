@@ -52,7 +52,7 @@ def test_without_tls(lab: Lab, how: str) -> None:
 @pytest.mark.ours
 @pytest.mark.parametrize("tls", [True, False])
 def test_message_that_is_too_long(lab: Lab, *, tls: bool) -> None:
-    """A Client that sends more than the Manager takes hears that its connection is lost; it does not wait for ever."""
+    """2. A Client that sends more than the Manager takes hears that its connection is lost; it does not wait."""
     (lab.folder / "limits.toml").write_text('[manager.limits]\nmax_message = "1 MiB"\n')
     lab.keywords["disable_tls"] = not tls
     lab.start_with("--config", str(lab.folder / "limits.toml"), "-H", "127.0.0.1", *([] if tls else ["--disable-tls"]))
@@ -74,7 +74,7 @@ def test_tls_expected(lab: Lab) -> None:
 
 @pytest.mark.ours
 def test_sigterm(lab: Lab) -> None:
-    """SIGTERM ends the Manager with exit status 0, and every peer sees the end of its connection."""
+    """26. SIGTERM ends the Manager with exit status 0, and every peer sees the end of its connection."""
     manager = lab.start()
     service = lab.instruments("Echo")
     client = lab.client()
@@ -86,7 +86,7 @@ def test_sigterm(lab: Lab) -> None:
 
 
 def test_restart_on_the_same_port(lab: Lab) -> None:
-    """A Manager may be started again at once on its port, with its certificate, after it was killed."""
+    """28. A Manager may be started again at once on its port, with its certificate, after it was killed."""
     manager = lab.start()
     lab.instruments("Echo")
     client = lab.client()

@@ -20,7 +20,7 @@ async def test_a_name_that_is_accepted(name: str) -> None:
 
 
 async def test_a_name_that_is_too_long() -> None:
-    """It is refused with its length, not with itself."""
+    """12. It is refused with its length, not with itself."""
     with pytest.raises(IdentityError) as info:
         await IdentityRules().check_identity(client("x" * 257))
     assert info.value.wire_text() == "TypeError: the name has 257 characters, the limit is 256"
@@ -28,7 +28,7 @@ async def test_a_name_that_is_too_long() -> None:
 
 @pytest.mark.parametrize("name", ["Manager", "manager", "SELF", "Manager[host:1875]", "self[x]"])
 async def test_a_name_that_is_reserved(name: str) -> None:
-    """Nobody can pass for the Manager, nor hide what a Service's own attribute means."""
+    """12. Nobody can pass for the Manager, nor hide what a Service's own attribute means."""
     with pytest.raises(IdentityError) as info:
         await IdentityRules().check_identity(Identity(type="service", name=name))
     assert info.value.wire_text() == f"NameError: the name {name!r} is reserved, choose another"

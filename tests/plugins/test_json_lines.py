@@ -95,7 +95,7 @@ def same(one: Any, other: Any) -> bool:
 @example(b'{"uid": [1, {}], "attribute": 1}')
 @example(b'{"\x00":1}'.decode().encode("utf-16"))
 def test_any_line(line: bytes) -> None:
-    """Whatever a peer sends is a message or a MessageError, whose uid can be sent back."""
+    """5. Whatever a peer sends is a message or a MessageError, whose uid can be sent back."""
     for name in ("decode_request", "decode_reply", "decode_answer", "decode_notification"):
         try:
             getattr(CODEC, name)(line)
@@ -106,7 +106,7 @@ def test_any_line(line: bytes) -> None:
 
 @given(REQUESTS, st.booleans())
 def test_a_request_that_passes(message: dict[str, Any], is_ascii: bool) -> None:
-    """It is written with the same payload and uid, the true requester, and nothing that a peer added."""
+    """11. It is written with the same payload and uid, the true requester, and nothing that a peer added."""
     try:
         line = CODEC.encode_request(decoded(spell(message, is_ascii)), "a[b:1]")
     except MessageError:
@@ -126,7 +126,7 @@ def test_a_request_that_passes(message: dict[str, Any], is_ascii: bool) -> None:
 
 @given(st.binary() | st.text('[]{},:0123456789.eE+-"\\ nulltrefasNaInfy\t\x01\x7f\xe9').map(str.encode))
 def test_any_payload(payload: bytes) -> None:
-    """Python's json reads whatever is forwarded: no payload ends a Service of 1.0."""
+    """11. Python's json reads whatever is forwarded: no payload ends a Service of 1.0."""
     try:
         message = decoded(b'{"service": "Echo", "attribute": "echo", "args": [%s]}\r' % payload)
     except MessageError:
@@ -138,7 +138,7 @@ def test_any_payload(payload: bytes) -> None:
 
 
 def test_a_request_is_forwarded_byte_for_byte() -> None:
-    """The payload is not read and written anew: numbers and texts stay as they were spelled."""
+    """19. The payload is not read and written anew: numbers and texts stay as they were spelled."""
     line = CODEC.encode_request(decoded(raw('[1.10, 1E5, "\\u00e9\\/", 12345678901234567890123]')), "x[y:1]")
     assert line == (
         b'{"args":[1.10, 1E5, "\\u00e9\\/", 12345678901234567890123],"attribute":"echo","error":false,'
@@ -398,7 +398,7 @@ def test_a_notification(value: str) -> None:
 
 
 def test_a_notification_for_self() -> None:
-    """A keyword argument that is called self would end the Clients of 1.0, whose handlers are methods."""
+    """9. A keyword argument that is called self would end the Clients of 1.0, whose handlers are methods."""
     error = refused(b'{"result": [[], {"self": 1}], "service": "Echo"}', "decode_notification")
     assert "keyword argument 'self'" in str(error)
 
@@ -416,7 +416,7 @@ def test_a_notification_for_self() -> None:
     ],
 )
 def test_a_reply_that_lacks_something(line: bytes, mended: dict[str, Any]) -> None:
-    """What would end the Clients of 1.0 is mended before it is forwarded."""
+    """8. What would end the Clients of 1.0 is mended before it is forwarded."""
     reply = CODEC.decode_reply(line)
     assert isinstance(reply, MendedReply)
     found = json.loads(reply.line)
@@ -441,7 +441,7 @@ def test_a_reply_that_is_whole(line: bytes) -> None:
 
 @pytest.mark.parametrize("result", ["1", "[]", "[[]]", "[[], {}, 1]", "[{}, []]", "[[], null]", "null"])
 def test_a_notification_that_is_wrong(result: str) -> None:
-    """A result that is not [[...], {...}] would end the Clients of 1.0 that read it."""
+    """9. A result that is not [[...], {...}] would end the Clients of 1.0 that read it."""
     error = refused(f'{{"result": {result}, "service": "Echo"}}'.encode(), "decode_notification")
     assert str(error) == "the result of a notification must be [[arguments], {keyword arguments}]"
 

@@ -78,7 +78,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def test_new_file_is_private(tmp_path: Path) -> None:
-    """A new database, what SQLite writes beside it, and its new folders are for their owner only."""
+    """33. A new database, what SQLite writes beside it, and its new folders are for their owner only."""
     path = tmp_path / "a" / "b" / "lab.db"
     async with Sqlite(str(path)).open_store(None) as store:
         await store.hostnames.insert("pc1")
@@ -88,7 +88,7 @@ async def test_new_file_is_private(tmp_path: Path) -> None:
 
 
 async def test_file_is_private_from_the_first_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When SQLite sees a new file for the first time, nobody else can read it."""
+    """33. When SQLite sees a new file for the first time, nobody else can read it."""
     seen = []
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
 
@@ -144,7 +144,7 @@ async def test_symbolic_link(tmp_path: Path) -> None:
 
 
 async def test_journal(path: Path) -> None:
-    """The database is in WAL mode, so that a reader does not wait for a writer."""
+    """22. The database is in WAL mode, so that a reader does not wait for a writer."""
     async with Sqlite(str(path)).open_store(None):
         assert query(path, "PRAGMA journal_mode") == [("wal",)]
 
@@ -208,7 +208,7 @@ async def check_refused(path: Path | str, *texts: str) -> None:
 
 
 async def test_not_a_database(path: Path) -> None:
-    """A file of another kind is refused at once, by name, and is not changed."""
+    """27. A file of another kind is refused at once, by name, and is not changed."""
     path.write_text("-----BEGIN CERTIFICATE-----\n" * 100)
     before = path.read_bytes()
     await check_refused(path, str(path), "not a database", "choose another path")
@@ -261,7 +261,7 @@ async def test_locked_when_a_table_is_missing(path: Path, monkeypatch: pytest.Mo
 
 
 async def test_read_only(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 1.0 database that cannot be written is still read; a change and a lost record are told."""
+    """21. A 1.0 database that cannot be written is still read; a change and a lost record are told."""
     monkeypatch.setattr(sqlite, "FINISH", 0.05)
     async with Sqlite(str(path)).open_store(None) as store:
         await store.users.insert(make_user())
@@ -402,7 +402,7 @@ async def test_hooks_after_the_store_is_closed(path: Path) -> None:
 
 
 async def test_records_between_times(path: Path) -> None:
-    """The list has the records from start to end, both included, oldest first."""
+    """39. The list has the records from start to end, both included, oldest first."""
     async with Sqlite(str(path)).open_store(None) as store:
         for hour in 9, 10, 11, 12:
             store.records.add(make_record(str(hour), NOON.replace(hour=hour)))
@@ -424,7 +424,7 @@ async def test_records_are_written_in_the_background(path: Path) -> None:
 
 
 async def test_records_are_written_in_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many records at once are few transactions, and keep their order."""
+    """22. Many records at once are few transactions, and keep their order."""
     sizes = []
     insert = sqlite._insert_records
 
@@ -441,7 +441,7 @@ async def test_records_are_written_in_batches(path: Path, monkeypatch: pytest.Mo
 
 
 async def test_sqlite_is_never_used_on_the_event_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each call into SQLite comes from a worker thread, and never two at a time."""
+    """20. Each call into SQLite comes from a worker thread, and never two at a time."""
     import threading
 
     loop = threading.get_ident()
@@ -487,7 +487,7 @@ async def test_damaged_time(path: Path) -> None:
 async def test_locked_for_a_while(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While another program holds the database, records wait; one line is logged, and one when it is over."""
+    """21. While another program holds the database, records wait; one line is logged, and one when it is over."""
     monkeypatch.setattr(sqlite, "RETRY", 0.001)
     monkeypatch.setattr(sqlite, "BUSY_RECORDS", 0)
     async with Sqlite(str(path)).open_store(None) as store:
@@ -510,7 +510,7 @@ async def test_locked_for_a_while(
 
 
 async def test_too_many_records(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the limit, records are dropped, and their number is told when records are written again."""
+    """21. Over the limit, records are dropped, and their number is told when records are written again."""
     monkeypatch.setattr(sqlite, "MAX_QUEUED", 3)
     async with Sqlite(str(path)).open_store(None) as store:
         for number in range(8):
@@ -523,7 +523,7 @@ async def test_too_many_records(path: Path, caplog: pytest.LogCaptureFixture, mo
 
 
 async def test_full_disk(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full, records are lost at the end, counted in one line; nobody else notices."""
+    """21. When the disk is full, records are lost at the end, counted in one line; nobody else notices."""
     monkeypatch.setattr(sqlite, "FINISH", 0.05)
     async with Sqlite(str(path)).open_store(None) as store:
         await store._database.run(lambda connection: connection.execute("PRAGMA max_page_count=1").fetchall())
@@ -538,7 +538,7 @@ async def test_full_disk(path: Path, caplog: pytest.LogCaptureFixture, monkeypat
 
 
 async def test_deleted_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A database that is deleted is made anew, and the store goes on with it."""
+    """21. A database that is deleted is made anew, and the store goes on with it."""
     async with Sqlite(str(path)).open_store(None) as store:
         store.records.add(make_record("before"))
         await store.users.insert(make_user())
@@ -622,7 +622,7 @@ async def ask(plugin: Sqlite, *args: Any, **kwargs: Any) -> Any:
 
 
 async def test_command(path: Path) -> None:
-    """An administrator gets the rows of 1.0; a date alone is that whole day."""
+    """39. An administrator gets the rows of 1.0; a date alone is that whole day."""
     plugin = Sqlite(str(path))
     async with plugin.open_store(None) as store:
         for day in 27, 28, 29:
@@ -636,7 +636,7 @@ async def test_command(path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2024-02-30", "2024-02-28 12:00:00", "2024-2-3", 5, ["2024-02-28"]])
 async def test_command_with_bad_times(path: Path, text: object) -> None:
-    """Anything but the two forms is refused, and the forms are named."""
+    """39. Anything but the two forms is refused, and the forms are named."""
     plugin = Sqlite(str(path))
     async with plugin.open_store(None):
         with pytest.raises(ArgumentError, match="start must be 'yyyy-mm-dd' or 'yyyy-mm-ddTHH:MM:SS', found"):

@@ -398,6 +398,11 @@ async def test_identities_that_are_refused(manager: Manager) -> None:
                 assert refusal["error"] is True
                 assert refusal["message"].startswith("TypeError: "), (field, value)
                 await peer.eof()
+    async with connected(manager) as peer:
+        await peer.read()
+        await peer.send(result={**sound, "type": "robot"})
+        said = (await peer.read())["message"]
+        assert said == 'TypeError: Unknown connection type \'robot\'. Must be "client" or "service"'
     for missing in sound:
         async with connected(manager) as peer:
             await peer.read()
