@@ -105,78 +105,6 @@ def test_files_are_private(office: Program, root: Caller) -> None:
     assert modes["certs/localhost.crt"] & 0o022 == 0
 
 
-# 34: the log
-
-
-RECORD = re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[(DEBUG|INFO |WARNING|ERROR)\] [a-z_.]+ - .*")
-"""A line of the log."""
-
-
-def test_what_the_log_does_not_say(office: Program, root: Caller) -> None:
-    """34. No password, no answer of a handshake, and no argument of an administrator's request is in the log."""
-    assert root.manager("users_table.insert", "bob", "the secret of bob", False) is None
-    assert root.manager("users_table.update", "bob", password="the new secret of bob") is None
-    assert root.manager("users_table.delete", "bob") is None
-    assert "TypeError" in root.manager("users_table.insert", "the secret of nobody")
-    assert root.manager("users_table.the_secret_attribute", "the secret of nobody").startswith("AttributeError")
-    with blocking.client(office.port, "V", office.context()) as other:
-        assert become_administrator(other, "root", "the secret of a typist")["message"] == NOT_ADMINISTRATOR
-        other.call("Nobody", "x", "the secret of a request")
-        assert other.read()["error"] is True
-        other.write(b"the secret of a terminal\n")
-        assert other.read()["error"] is True
-    with blocking.connected(office.port, office.context()) as stranger:
-        stranger.read()
-        stranger.send(result={"type": "robot", "name": "x", "more": "the secret of a stranger"})
-        assert stranger.read()["error"] is True
-    (log,) = (office.home / "logs").iterdir()
-    text = log.read_text()
-    assert "U[" in text
-    assert "'users_table.insert'" in text
-    assert "secret of" not in text
-    assert "secret of" not in office.transcript
-
-
-def test_nobody_forges_the_log(office: Program, user: Caller) -> None:
-    """34. What a peer sent starts no line of the log and gives no command to a terminal."""
-    forged = "\n2026-01-01 00:00:00,000 [INFO ] msl_network - forged\x1b[2J\x9b\u2028\u202e"
-    identities: list[dict[str, Any]] = [
-        {"type": forged, "name": "x"},
-        {"type": "client", "name": forged},
-        {"type": "client", "name": "x", "language": [forged]},
-        {"type": "service", "name": "x", "attributes": {}, "max_clients": forged},
-    ]
-    for identity in identities:
-        with blocking.connected(office.port, office.context()) as stranger:
-            stranger.read()
-            stranger.send(result=identity)
-            assert stranger.read()["error"] is True
-    harmless = {"type": "service", "name": "Harmless", "attributes": {forged: forged}, "language": forged, "os": forged}
-    with blocking.connected(office.port, office.context()) as peer:
-        peer.read()
-        peer.send(result=harmless)
-        eventually(lambda: "Harmless" in user.manager("identity")["services"])
-        peer.write(b"\x1b[2J\r2026-01-01 forged\n")
-        peer.send(error=False, requester=forged, result=forged, uid=forged)
-        peer.send(error=False, service=forged, result=[[], {}], uid="notification")
-        assert peer.read()["error"] is True
-        user.call("Harmless", forged, forged, uid=forged)
-        user.call(forged, forged, uid=forged)
-        assert user.read()["uid"] == forged
-    assert user.read()["uid"] == forged
-    assert user.manager(forged).startswith("AttributeError: ")
-    assert become_administrator(user, forged, forged)["message"] == NOT_ADMINISTRATOR
-    (log,) = (office.home / "logs").iterdir()
-    for text in (log.read_bytes().decode(), office.transcript):
-        lines = text.split("\n")[:-1]
-        record = re.compile(
-            r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[(DEBUG|INFO |WARNING|ERROR)\] msl_network\S* - .*"
-        )
-        assert [line for line in lines if not record.fullmatch(line)] == []
-        assert not [line for line in lines if line.startswith("2026-01-01 00:00")]
-        assert all(character.isprintable() for line in lines for character in line)
-
-
 # 35: the list
 
 
@@ -244,20 +172,6 @@ def test_nothing_beyond_the_list(rights: str, request: pytest.FixtureRequest) ->
     for name in INSIDE:
         assert asker.manager(name, 1).startswith(f"AttributeError: the Manager has no attribute {name!r}"), name
     assert asker.manager("identity")["attributes"]
-
-
-def test_administration_is_for_administrators(office: Program) -> None:
-    """35. Nothing on the administrators' list is done for a user who is none, and the user stays connected."""
-    with blocking.client(office.port, "Ann", office.context()) as ann:
-        for name in sorted(ADMINISTRATION)[:2]:  # each asks anew, and answers to failures come later and later
-            ann.call("Manager", name, "a", uid=name)
-            assert ann.read()["attribute"] == "username"
-            ann.send(result="ann")
-            assert ann.read()["attribute"] == "password"
-            ann.send(result="the secret of ann")
-            reply = ann.read()
-            assert (reply["message"], reply["uid"]) == (NOT_ADMINISTRATOR, name)
-        assert ann.manager("identity")
 
 
 # 36, 37, 38: answers to administrators
@@ -334,3 +248,89 @@ def test_records_between_times(root: Caller) -> None:
     for wrong in ("now", "2024-02-30", 5, "' OR 1=1 --", "2024-01-01 00:00:00"):
         said = root.manager("connections_table.connections", start=wrong)
         assert said.startswith("TypeError: start must be 'yyyy-mm-dd' or 'yyyy-mm-ddTHH:MM:SS'")
+
+
+# What follows has wrong answers in it: after the third from an address, all its answers come later and later
+
+
+def test_administration_is_for_administrators(office: Program) -> None:
+    """35. Nothing on the administrators' list is done for a user who is none, and the user stays connected."""
+    with blocking.client(office.port, "Ann", office.context()) as ann:
+        reply = become_administrator(ann, "ann", "the secret of ann")
+        assert (reply["message"], reply["uid"]) == (NOT_ADMINISTRATOR, "p")
+        for name in sorted(ADMINISTRATION):
+            ann.call("Manager", name, "a", uid=name)
+        assert ann.read()["attribute"] == "username"  # it is asked anew, and nothing is done meanwhile
+        assert ann.manager("identity")
+
+
+# 34: the log
+
+
+RECORD = re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[(DEBUG|INFO |WARNING|ERROR)\] [a-z_.]+ - .*")
+"""A line of the log."""
+
+
+def test_what_the_log_does_not_say(office: Program, root: Caller) -> None:
+    """34. No password, no answer of a handshake, and no argument of an administrator's request is in the log."""
+    assert root.manager("users_table.insert", "bob", "the secret of bob", False) is None
+    assert root.manager("users_table.update", "bob", password="the new secret of bob") is None
+    assert root.manager("users_table.delete", "bob") is None
+    assert "TypeError" in root.manager("users_table.insert", "the secret of nobody")
+    assert root.manager("users_table.the_secret_attribute", "the secret of nobody").startswith("AttributeError")
+    with blocking.client(office.port, "V", office.context()) as other:
+        assert become_administrator(other, "root", "the secret of a typist")["message"] == NOT_ADMINISTRATOR
+        other.call("Nobody", "x", "the secret of a request")
+        assert other.read()["error"] is True
+        other.write(b"the secret of a terminal\n")
+        assert other.read()["error"] is True
+    with blocking.connected(office.port, office.context()) as stranger:
+        stranger.read()
+        stranger.send(result={"type": "robot", "name": "x", "more": "the secret of a stranger"})
+        assert stranger.read()["error"] is True
+    (log,) = (office.home / "logs").iterdir()
+    text = log.read_text()
+    assert "U[" in text
+    assert "'users_table.insert'" in text
+    assert "secret of" not in text
+    assert "secret of" not in office.transcript
+
+
+def test_nobody_forges_the_log(office: Program, user: Caller) -> None:
+    """34. What a peer sent starts no line of the log and gives no command to a terminal."""
+    forged = "\n2026-01-01 00:00:00,000 [INFO ] msl_network - forged\x1b[2J\x9b\u2028\u202e"
+    identities: list[dict[str, Any]] = [
+        {"type": forged, "name": "x"},
+        {"type": "client", "name": forged},
+        {"type": "client", "name": "x", "language": [forged]},
+        {"type": "service", "name": "x", "attributes": {}, "max_clients": forged},
+    ]
+    for identity in identities:
+        with blocking.connected(office.port, office.context()) as stranger:
+            stranger.read()
+            stranger.send(result=identity)
+            assert stranger.read()["error"] is True
+    harmless = {"type": "service", "name": "Harmless", "attributes": {forged: forged}, "language": forged, "os": forged}
+    with blocking.connected(office.port, office.context()) as peer:
+        peer.read()
+        peer.send(result=harmless)
+        eventually(lambda: "Harmless" in user.manager("identity")["services"])
+        peer.write(b"\x1b[2J\r2026-01-01 forged\n")
+        peer.send(error=False, requester=forged, result=forged, uid=forged)
+        peer.send(error=False, service=forged, result=[[], {}], uid="notification")
+        assert peer.read()["error"] is True
+        user.call("Harmless", forged, forged, uid=forged)
+        user.call(forged, forged, uid=forged)
+        assert user.read()["uid"] == forged
+    assert user.read()["uid"] == forged
+    assert user.manager(forged).startswith("AttributeError: ")
+    assert become_administrator(user, forged, forged)["message"] == NOT_ADMINISTRATOR
+    (log,) = (office.home / "logs").iterdir()
+    for text in (log.read_bytes().decode(), office.transcript):
+        lines = text.split("\n")[:-1]
+        record = re.compile(
+            r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[(DEBUG|INFO |WARNING|ERROR)\] msl_network\S* - .*"
+        )
+        assert [line for line in lines if not record.fullmatch(line)] == []
+        assert not [line for line in lines if line.startswith("2026-01-01 00:00")]
+        assert all(character.isprintable() for line in lines for character in line)

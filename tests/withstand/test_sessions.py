@@ -327,10 +327,10 @@ async def test_any_line_of_a_service(manager: Manager, caplog: pytest.LogCapture
 async def test_any_line_of_a_stranger(transport: str, answer: str, caplog: pytest.LogCaptureFixture) -> None:
     """5. Whatever a stranger answers, it is refused with one error, the connection ends, and there is no traceback."""
     auth: dict[str, Any] = {"auth": ["password"], "plugin_settings": {"password": {"password": "p"}}}
+    # after the third wrong password from an address, answers come later and later
+    lines = [b"{}", b"\xff"] if answer == "password" else [line for line in BROKEN if line != b"client B"]
     async with Manager(config(transport, **(auth if answer == "password" else {}))) as manager:
-        for line in BROKEN:
-            if line == b"client B" and answer == "identity":
-                continue
+        for line in lines:
             async with connected(manager) as peer:
                 assert (await peer.read())["attribute"] == answer
                 refusal = await peer.ask(line)
