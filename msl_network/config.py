@@ -234,6 +234,7 @@ class Config:
         Raises:
             ConfigError: If a setting is wrong.
         """
+        _check_integers(data, source)
         for name in data:
             if name not in {"manager", "plugins"}:
                 hint = nearest(name, ["manager", "manager.tls", "manager.limits", "plugins.NAME"])
@@ -359,6 +360,20 @@ def secret_words(words: Sequence[str]) -> str:
         return first_line(Path(text))
     except ValueError as error:
         raise ConfigError(f"the password cannot be read from this file: {error}", source=text) from None
+
+
+def _check_integers(data: Mapping[str, Any], source: str) -> None:
+    """Refuse what is no integer of TOML; Python, which reads it all the same, could not even show it."""
+    waiting: list[tuple[tuple[str, ...], object]] = [((), data)]
+    while waiting:  # a dotted key may be deeper than calls
+        path, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [((*path[-8:], name), item) for name, item in value.items()]
+        elif isinstance(value, (list, tuple)):
+            waiting += [(path, item) for item in value]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            problem = f"found an integer of {value.bit_length()} bits, allowed are 63 and a sign"
+            raise ConfigError(problem, source=source, section=".".join(path[:-1]), key=path[-1])
 
 
 def _table(data: Mapping[str, Any], key: str, source: str, section: str) -> Mapping[str, Any]:
