@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ _AUTHENTICATION_KEYWORDS: Final = {
     "auth_password": "password",
     "auth_login": "login",
 }
+
+MAX_LEVEL: Final = 10
+"""How long a logging level may be that is written as a number, in characters."""
 
 _HIDDEN: Final = {"setting": False}
 
@@ -291,6 +295,7 @@ class Config:
             "auth_login": auth_login,
         }
         given = {key: _plain(value) for key, value in others.items() if value is not None}
+        _check_integers(given, self.source)
         here = Path()  # where a path starts that a person types, wherever the TOML file is
         changes = convert(Config, given, base=here)
         if database is not None:
@@ -327,14 +332,14 @@ def log_level_number(level: str | int) -> int:
         ValueError: If it is none.
     """
     names = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-    if isinstance(level, str) and level.strip().isdecimal():
+    if isinstance(level, str) and level.strip().isdecimal() and len(level) < MAX_LEVEL:
         level = int(level)
     if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
         return level
     if isinstance(level, str) and level.upper() in names:
         number: int = getattr(logging, level.upper())
         return number
-    raise ValueError(f"log_level: found {level!r}, allowed is one of {', '.join(names)} or a number")
+    raise ValueError(f"log_level: found {reprlib.repr(level)}, allowed is one of {', '.join(names)} or a number")
 
 
 def secret_words(words: Sequence[str]) -> str:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msl_network_plugins.hostname import Hostname
 from msl_network_plugins.identity import IdentityRules
 from msl_network_plugins.json_lines import JsonLines
@@ -18,6 +21,7 @@ from msl_network_plugins.sqlite import Sqlite
 from msl_network.config import Config, Limits, TLSSettings, log_level_number, secret_words
 from msl_network.errors import ConfigError
 from msl_network.settings import Secret, build, settings
+from msl_network.toml import dump
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -184,7 +188,7 @@ def test_a_log_level(level: str | int, number: int) -> None:
     assert log_level_number(level) == number
 
 
-@pytest.mark.parametrize("level", ["", "LOUD", "²", "-1", -1, True, "1.5"])
+@pytest.mark.parametrize("level", ["", "LOUD", "²", "-1", -1, True, "1.5", "9" * 5000])
 def test_what_is_no_log_level(level: Any) -> None:
     """Anything else is refused with all names."""
     with pytest.raises(ValueError, match="allowed is one of DEBUG, INFO, WARNING, ERROR, CRITICAL or a number"):
@@ -250,6 +254,8 @@ def test_a_password_keeps_the_rest_of_its_section() -> None:
     ("keywords", "text"),
     [
         ({"port": "x"}, "port: found 'x', allowed is a whole number"),
+        ({"port": 10**5000}, "port: found an integer of 16610 bits, allowed are 63 and a sign"),
+        ({"log_level": "9" * 5000}, "log_level: found '999999999999...9999999999999', allowed is one of"),
         ({"port": 70000}, "port: found 70000, allowed is 0 (any free port) to 65535"),
         ({"log_level": "LOUD"}, "log_level: found 'LOUD', allowed is one of"),
         ({"prot": 1}, "prot: unknown key, did you mean 'port'?"),
@@ -343,3 +349,84 @@ def test_the_example_has_every_bundled_plugin() -> None:
     plugins = {name.removeprefix("plugins.") for name in documented() if name.startswith("plugins.")}
     files = {path.stem for path in (EXAMPLE.parent / "plugins").glob("*.py")} - {"__init__"}
     assert plugins == set(BUNDLED) == files
+
+
+# Any settings
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.times(),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
+    max_leaves=5,
+)
+LIKELY = st.sampled_from(
+    [
+        0,
+        1,
+        65536,
+        2**63,
+        10**5000,
+        -1,
+        True,
+        1.5,
+        math.inf,
+        "",
+        "1 MiB",
+        "5 s",
+        "\0",
+        "~nobody",
+        "a\nb",
+        "login",
+        "DEBUG",
+    ]
+) | st.lists(st.sampled_from(["login", "hostname", "a", ""]), max_size=2)
+
+
+def section(factory: type[Any], *more: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Sections that have the right keys most of the time, and anything as values."""
+    keys = st.sampled_from([*settings(factory), *more]) | st.text(max_size=5)
+    return st.dictionaries(keys, LIKELY | ANYTHING, max_size=5)
+
+
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "manager": st.builds(
+            lambda own, nested: own | nested,
+            section(Config, "tls", "limits"),
+            st.fixed_dictionaries({}, optional={"tls": section(TLSSettings), "limits": section(Limits)}),
+        ),
+        "plugins": st.dictionaries(st.text(max_size=5), ANYTHING | section(Sqlite), max_size=2),
+        "other": ANYTHING,
+    },
+)
+
+
+@given(SETTINGS)
+def test_any_settings(data: dict[str, Any]) -> None:
+    """They are settings that can be shown and read again, or one line says what is wrong."""
+    try:
+        config = Config.from_dict(data, source="lab.toml")
+    except ConfigError as error:
+        text = str(error)
+        assert text.startswith("lab.toml")
+        assert "\n" not in text
+        return
+    assert all(each in repr(config) for each in ("Config(", "TLSSettings(", "Limits("))
+    assert config.log_level_number() >= 0
+    assert config.enabled_plugins()
+    again = Config.from_dict(tomllib.loads(dump(config, [])), source="lab.toml")
+    hidden: Any = {"sections": {}, "tls": TLSSettings()}
+    assert dataclasses.replace(again, **hidden) == dataclasses.replace(config, **hidden)
+
+
+@given(st.dictionaries(st.sampled_from([*settings(Config), "zzz"]), LIKELY | ANYTHING, max_size=3))
+def test_any_keywords(keywords: dict[str, Any]) -> None:
+    """The keywords of 1.0 are settings, too, or one line says what is wrong with one."""
+    try:
+        config = Config().with_keywords(**keywords)
+    except ConfigError as error:
+        key, text = error.key, str(error)
+        assert key in keywords
+        assert "\n" not in text
+        return
+    assert config.log_level_number() >= 0
