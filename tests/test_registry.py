@@ -4,9 +4,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from msl_network import registry as registry_module
 from msl_network.errors import (
     BusyError,
     LinkError,
@@ -20,6 +22,9 @@ from msl_network.messages import Identity
 from msl_network.registry import CLIENTS_AT_THEIR_LIMIT, ClientMember, Registry, ServiceMember
 
 MAX_CALLS = 3
+BUSY_CLIENTS = 2
+"""How many Clients may fill a Service in the model below; sixteen would hardly ever come together."""
+
 NAMES = st.sampled_from(["A", "B", "C"])
 UIDS = st.sampled_from(["1", "2", 1, None])
 
@@ -182,12 +187,26 @@ class Books(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(registry_module, "CLIENTS_AT_THEIR_LIMIT", BUSY_CLIENTS)
         self.registry: Registry[Any] = Registry(max_calls=MAX_CALLS)
         self.members: list[ClientMember[Any]] = []
+        self.left: list[ClientMember[Any] | ServiceMember[Any]] = []
         self.by_name: dict[str, ServiceMember[Any]] = {}
         self.links: set[tuple[ClientMember[Any], ServiceMember[Any]]] = set()
         self.locks: dict[tuple[ClientMember[Any], ServiceMember[Any]], bool] = {}
         self.calls: Counter[tuple[ClientMember[Any], ServiceMember[Any], object]] = Counter()
+
+    def teardown(self) -> None:
+        """Let all leave: nothing is left of anybody."""
+        self.patch.undo()
+        for service in list(self.by_name.values()):
+            self.registry.leave_service(service)
+        for client in self.members:
+            self.registry.leave_client(client)
+        assert (self.registry.clients, self.registry.services) == ({}, {})
+        for member in [*self.members, *self.by_name.values(), *self.left]:
+            assert_empty(member)
 
     def linked(self, service: ServiceMember[Any]) -> set[ClientMember[Any]]:
         return {client for client, other in self.links if other is service}
@@ -218,7 +237,11 @@ class Books(RuleBasedStateMachine):
 
     @rule(target=clients, name=NAMES)
     def join_client(self, name: str) -> ClientMember[Any]:
-        member = self.registry.join_client(object(), client_identity(name), "h:1")
+        peer = object()
+        member = self.registry.join_client(peer, client_identity(name), "h:1")
+        assert member.peer is peer
+        assert member.name.startswith(f"{name}[h:1")
+        assert member.name not in {other.name for other in self.members}
         self.members.append(member)
         return member
 
@@ -243,6 +266,7 @@ class Books(RuleBasedStateMachine):
         if twice:
             assert self.registry.leave_client(client) == []
         self.members.remove(client)
+        self.left.append(client)
         self.forget(client)
 
     @rule(service=services)
@@ -254,6 +278,7 @@ class Books(RuleBasedStateMachine):
         )
         if is_here:
             del self.by_name[service.name]
+            self.left.append(service)
         self.forget(service)
 
     @rule(client=clients, name=NAMES)
@@ -306,7 +331,7 @@ class Books(RuleBasedStateMachine):
         if service is not None:
             if (client, service) not in self.links and (self.is_locked(service) or self.is_full(service)):
                 expected = LinkError
-            elif self.open_calls(client) >= MAX_CALLS or self.open_calls(service) >= MAX_CALLS * CLIENTS_AT_THEIR_LIMIT:
+            elif self.open_calls(client) >= MAX_CALLS or self.open_calls(service) >= MAX_CALLS * BUSY_CLIENTS:
                 expected = BusyError
         found = self.refused(expected, self.registry.request, client, name, uid)
         if expected is None:
@@ -321,6 +346,19 @@ class Books(RuleBasedStateMachine):
         assert found is (client if is_open else None)
         if is_open:
             self.calls[client, service, uid] -= 1
+
+    @rule(client=clients, service=services, uid=UIDS)
+    def withdraw(self, client: ClientMember[Any], service: ServiceMember[Any], uid: object) -> None:
+        """It is taken back as if it had been answered; if it was not open, nothing happens."""
+        self.registry.withdraw(client, service, uid)
+        if self.calls[client, service, uid] > 0:
+            self.calls[client, service, uid] -= 1
+
+    @rule(service=services, uid=UIDS)
+    def reply_to_one_who_was_here(self, service: ServiceMember[Any], uid: object) -> None:
+        for gone in self.left:
+            if gone.name not in self.registry.clients:
+                assert self.registry.reply(service, gone.name, uid) is None
 
     @rule(service=services, name=st.sampled_from(["A", "A[h:2]", "", "A[h:1#9]"]), uid=UIDS)
     def reply_to_nobody(self, service: ServiceMember[Any], name: str, uid: object) -> None:
@@ -360,6 +398,18 @@ class Books(RuleBasedStateMachine):
             assert {*service.links, *service.locks, *service.calls} <= set(self.members)
         for client in self.registry.clients.values():
             assert set(client.links) <= set(self.by_name.values())
+        for member in self.left:
+            assert_empty(member)
+
+
+def assert_empty(member: ClientMember[Any] | ServiceMember[Any]) -> None:
+    """Who left holds nothing, and nobody."""
+    assert not member.links
+    assert member.open_calls == 0
+    if isinstance(member, ServiceMember):
+        assert not member.locks
+        assert not member.calls
 
 
 TestBooks = Books.TestCase
+TestBooks.settings = settings(max_examples=200, stateful_step_count=60)
