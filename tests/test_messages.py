@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -194,3 +195,41 @@ def test_names_of_any_length() -> None:
         assert "1025" in str(info.value)
         assert str(info.value).endswith("characters, the limit is 1024 each")
         assert info.value.uid == 1
+
+
+@given(JSON)
+def test_any_uid(uid: Any) -> None:
+    """It is refused, or can be found in a book and sent back."""
+    try:
+        assert check_uid(uid) is uid
+    except MessageError as error:
+        json.dumps(error.uid, allow_nan=False)
+        return
+    assert {uid: 1}[uid] == 1
+    assert json.loads(json.dumps(uid, allow_nan=False)) == uid
+
+
+RIGHT = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["service", "SERVICE", "Service"]),
+        "name": st.text().filter(is_clean),
+        "attributes": st.dictionaries(st.text(), JSON),
+    },
+    optional={
+        "max_clients": st.none() | st.integers(),
+        "language": st.none() | st.text(),
+        "os": st.none() | st.text(),
+        "docs": st.none() | st.dictionaries(st.text(), st.text()),
+        "other": JSON,
+    },
+)
+
+
+@given(RIGHT)
+def test_an_identity_that_is_right(sent: dict[str, Any]) -> None:
+    """Each field is kept as it was sent; one that is missing or null has its default."""
+    defaults: dict[str, Any] = {"max_clients": -1, "language": "unknown", "os": "unknown", "docs": {}}
+    expected: dict[str, Any] = defaults | {
+        key: value for key, value in sent.items() if value is not None and key != "other"
+    }
+    assert Identity.parse(sent) == Identity(**{**expected, "type": "service"})

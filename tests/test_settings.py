@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from msl_network.errors import ConfigError
 from msl_network.settings import Duration, Secret, Size, build, convert, first_line, nearest, settings
@@ -289,3 +291,56 @@ def test_a_secret_that_is_not_there(
     with pytest.raises(ConfigError) as info:
         build(Everything, {"secret": value}, base=tmp_path)
     assert info.value.problem == text.replace("BASE", str(tmp_path))
+
+
+UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@given(st.decimals(1, 10**6, places=3), st.sampled_from(list(UNITS)), st.sampled_from(["", " "]), st.booleans())
+def test_any_size(number: Any, unit: str, blank: str, is_upper: bool) -> None:
+    """A number with a unit is that many bytes, a part of a byte left out."""
+    text = f"{number}{blank}{unit.upper() if is_upper else unit}"
+    assert build(Everything, {"size": text}).size == int(float(number) * UNITS[unit])
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.times() | st.binary(),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
+    max_leaves=5,
+)
+TYPES: dict[str, Any] = {
+    "text": str,
+    "maybe": (str, type(None)),
+    "whole": int,
+    "number": (float, int),
+    "flag": bool,
+    "level": (str, int),
+    "choice": str,
+    "names": list,
+    "numbers": tuple,
+    "table": dict,
+    "things": list,
+    "positive": int,
+    "size": int,
+    "maybe_duration": (float, type(None)),
+    "secret": (Secret, type(None)),
+    "day": (dt.date, type(None)),
+}
+
+
+@given(st.dictionaries(st.sampled_from(sorted(TYPES)), ANYTHING, min_size=1))
+def test_any_value(values: dict[str, Any]) -> None:
+    """A value has the type that its setting says, or one short line says what is wrong with which."""
+    try:
+        found = build(Everything, values, source="lab.toml", section="plugins.x")
+    except ConfigError as error:
+        key, text = error.key, str(error)
+        assert text.startswith("lab.toml [plugins.x] ")
+        assert key in values or "this" in text
+        assert len(text) < 1000
+        assert "\n" not in text
+        return
+    for key in values:
+        assert isinstance(getattr(found, key), TYPES[key])
+        if isinstance(getattr(found, key), bool):
+            assert key == "flag"

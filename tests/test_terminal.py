@@ -6,7 +6,7 @@ from time import process_time
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from msl_network.errors import MessageError
@@ -218,3 +218,28 @@ def test_any_json_value_comes_through(args: list[Any], kwargs: dict[str, Any], i
         args,
         kwargs,
     )
+
+
+LITERALS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda values: st.lists(values) | st.lists(values).map(tuple) | st.dictionaries(st.text(), values),
+    max_leaves=10,
+)
+
+
+@given(st.lists(LITERALS), st.dictionaries(st.text("abcxyz_", min_size=1), LITERALS))
+@example(["it's", 'a"b', "a'b\"c", "\n\t\x00\\", ("x",), ()], {"x": {"a ] '": ['"']}})
+def test_any_python_literal_comes_through(args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Whatever Python shows of a value that JSON has, too, means that value."""
+    typed = [repr(value) for value in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
+    line = " ".join(["Echo", "echo", *typed])
+    assume(len(line) <= MAX_LITERAL)
+    assert parse(line)[2:] == tuple(json.loads(json.dumps([args, kwargs])))
+
+
+@given(st.lists(JSON), st.booleans())
+def test_any_json_value_of_a_long_line_comes_through(args: list[Any], is_ascii: bool) -> None:
+    """The length of a line changes no JSON in it."""
+    typed = [json.dumps(value, ensure_ascii=is_ascii) for value in args]
+    assume(sum(map(len, typed)) < MAX_LITERAL - 100)
+    assert parse(long(*typed))[2][: len(args)] == args

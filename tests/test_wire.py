@@ -35,6 +35,8 @@ def test_any_cutting_gives_the_same_lines(data: bytes, cuts: list[int]) -> None:
 
 
 @given(STREAMS, CUTS, st.integers(0, 6))
+@example(b"abcd\n", [2], 3)
+@example(b"abc\n", [3], 3)
 def test_any_cutting_finds_the_same_line_too_long(data: bytes, cuts: list[int], limit: int) -> None:
     """The lines before the first that is too long are returned, nothing after it, and nothing is held."""
     buffer = LineBuffer(limit)
