@@ -14,7 +14,8 @@ from collections import OrderedDict
 from typing import Final
 
 import anyio
-import anyio.to_thread
+
+from .threads import Threads
 
 __all__ = ["Resolver"]
 
@@ -22,7 +23,7 @@ MAX_NAMES: Final = 1024
 """How many answers are kept; a laboratory has fewer computers."""
 
 MAX_LOOKUPS: Final = 8
-"""How many threads may be stuck in look-ups at a time."""
+"""How many look-ups may hang at a time; while they do, an address stands for its name."""
 
 KEEP: Final = 300.0
 """How long an answer is kept, in seconds: names of computers change seldom, but they do."""
@@ -45,7 +46,7 @@ class Resolver:
         self._timeout = timeout
         self._names: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._running: dict[str, anyio.Event] = {}
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._threads = Threads(MAX_LOOKUPS, "host names")
 
     async def lookup(self, ip_address: str) -> str:
         """Return the fully qualified host name of an address, or the address itself.
@@ -63,14 +64,11 @@ class Resolver:
             await running.wait()
 
     async def _ask(self, ip_address: str) -> str:
-        self._limiter = self._limiter or anyio.CapacityLimiter(MAX_LOOKUPS)
         done = self._running[ip_address] = anyio.Event()
         name, keep = ip_address, KEEP_LATE
         try:
             with anyio.move_on_after(self._timeout):
-                name = await anyio.to_thread.run_sync(
-                    _host_name, ip_address, abandon_on_cancel=True, limiter=self._limiter
-                )
+                name = await self._threads.run(_host_name, ip_address)
                 keep = KEEP
             # not reached if whoever asked was cancelled, which says nothing about the address
             self._names.pop(ip_address, None)
