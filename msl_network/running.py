@@ -20,6 +20,7 @@ import anyio
 
 from . import paths
 from .errors import ConnectError, StartError
+from .log_writer import FLUSH, LogWriter, end, file_sink, text_sink
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,6 +36,9 @@ __all__ = ["first_of", "keep_memory", "printable", "run", "set_up_logging"]
 logger = logging.getLogger("msl_network")
 
 FORMAT: Final = "%(asctime)s [%(levelname)-5s] %(name)s - %(message)s"
+
+_LINE: Final = "_msl_network_line"
+"""Where a record keeps its line: two handlers write the same, and making it is what a record costs."""
 
 
 M_TRIM_THRESHOLD: Final = -1  # of <malloc.h>
@@ -71,18 +75,18 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
     finally:
         for handler in handlers:
             logging.getLogger().removeHandler(handler)
-            handler.close()
+        end(handlers, FLUSH)
         logger.setLevel(level)
 
 
-def set_up_logging(config: Config) -> list[logging.Handler]:
-    """Send log lines to the terminal and to a file.
+def set_up_logging(config: Config) -> list[LogWriter]:
+    """Send log lines to a file and to the terminal. Whoever logs waits for neither.
 
     Args:
         config: Says the level and, perhaps, the file.
 
     Returns:
-        The handlers that were added.
+        The handlers that were added: that of the file, and that of the terminal if there is one.
 
     Raises:
         StartError: If the file cannot be written.
@@ -92,15 +96,15 @@ def set_up_logging(config: Config) -> list[logging.Handler]:
         path = paths.new_log_file(datetime.now())  # noqa: DTZ005 - the name is for people of this place
         paths.make_private_folder(path.parent)
     try:
-        # 0600 from the first moment: addresses and names are nobody else's business
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-        to_file = logging.FileHandler(path, encoding="utf-8")
+        sinks = [file_sink(path)]
     except OSError as error:
         raise StartError(f"cannot write the log file {str(path)!r}: {error.strerror}") from None
-    handlers: list[logging.Handler] = [to_file, logging.StreamHandler(sys.stderr)]
+    if sys.stderr is not None:  # it may have been closed by whoever started us
+        sinks.append(text_sink(sys.stderr))
     formatter = _OneLine(FORMAT)
+    handlers = [LogWriter(sink, formatter) for sink in sinks]
     for handler in handlers:
-        handler.setFormatter(formatter)
+        handler.others = [other for other in handlers if other is not handler]
         logging.getLogger().addHandler(handler)
     logger.setLevel(config.log_level_number())
     logger.info("logging to %s", path)
@@ -150,8 +154,11 @@ class _OneLine(logging.Formatter):
     """Keeps what a peer sent from writing lines of its own into the log, or commands to the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {**record.__dict__, "msg": printable(record.getMessage()), "args": None, "exc_text": None}
-        return super().format(logging.makeLogRecord(fields))
+        line: str | None = record.__dict__.get(_LINE)
+        if line is None:
+            fields = {**record.__dict__, "msg": printable(record.getMessage()), "args": None, "exc_text": None}
+            line = record.__dict__[_LINE] = super().format(logging.makeLogRecord(fields))
+        return line
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that logging calls
         return _indented(super().formatException(ei))

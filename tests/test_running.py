@@ -24,7 +24,7 @@ from msl_network.manager import Manager
 from msl_network.running import first_of, keep_memory, printable, run, set_up_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 if sys.version_info < (3, 11):
@@ -51,12 +51,24 @@ def clean() -> Iterator[None]:
     assert not left
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Path]:
+class Log:
     """The log file of what is set up with the default format."""
+
+    def __init__(self, path: Path, handlers: Sequence[logging.Handler]) -> None:
+        self.path = path
+        self._handlers = handlers
+
+    def text(self) -> str:
+        """Return what was logged so far."""
+        self._handlers[0].flush()
+        return self.path.read_text()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
     path = tmp_path / "test.log"
     handlers = set_up_logging(Config(log_file=str(path)))
-    yield path
+    yield Log(path, handlers)
     for handler in handlers:
         logging.getLogger().removeHandler(handler)
         handler.close()
@@ -65,10 +77,10 @@ def log(tmp_path: Path) -> Iterator[Path]:
 # The log
 
 
-def test_log_file_is_private(log: Path) -> None:
+def test_log_file_is_private(log: Log) -> None:
     """Only its owner may read the log: addresses and names are nobody else's business."""
-    assert stat.S_IMODE(log.stat().st_mode) == 0o600
-    assert f"logging to {log}" in log.read_text()
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+    assert f"logging to {log.path}" in log.text()
 
 
 def test_default_log_file_is_new(home: Path) -> None:
@@ -98,19 +110,19 @@ def test_log_file_that_cannot_be_written(name: str, reason: str, tmp_path: Path)
     assert str(caught.value) == f"cannot write the log file {str(path)!r}: {reason}"
 
 
-def test_lines_of_a_peer_stay_one_line(log: Path) -> None:
+def test_lines_of_a_peer_stay_one_line(log: Log) -> None:
     """What a peer sent can neither start a line of the log nor give a command to the terminal."""
     logging.getLogger("msl_network").info("name %s", "a\r\n2026 [INFO ] fake\x1b[2J\x07\u2028\u202e\x9b\ud800 ä")
-    (line,) = log.read_text().splitlines()[1:]
+    (line,) = log.text().splitlines()[1:]
     assert line.endswith(r"name a\r\n2026 [INFO ] fake\x1b[2J\x07\u2028\u202e\x9b\ud800 ä")
 
 
-def test_traceback_of_a_peer_stays_indented(log: Path) -> None:
+def test_traceback_of_a_peer_stays_indented(log: Log) -> None:
     """Each line of a traceback is marked, so that a text of a peer in it cannot pass for a record."""
     error = ValueError("a\n2026-01-01 00:00:00,000 [INFO ] msl_network - fake\x1b[2J")
     logging.getLogger("msl_network").error("failed", exc_info=error)
     logging.getLogger("msl_network").info("where", stack_info=True)
-    text = log.read_text()
+    text = log.text()
     assert "\x1b" not in text
     assert "    | 2026-01-01 00:00:00,000 [INFO ] msl_network - fake\\x1b[2J" in text
     records = [line for line in text.splitlines() if not line.startswith("    | ")]
@@ -354,6 +366,20 @@ def test_signal_ends_the_process(number: signal.Signals) -> None:
         assert errors.rstrip().endswith("Network Manager stopped")
 
 
+def test_stderr_that_nobody_reads(home: Path) -> None:
+    """26: A terminal that takes no more holds up nobody: peers are served, the file has all, the end is clean."""
+    with process("--without", "login", "--without", "hostname") as (manager, port):
+        for number in range(400):  # three lines each, twice of what a pipe holds
+            with closing(Talker(port)) as peer:
+                peer.join(name=f"C{number}")
+        manager.terminate()
+        assert manager.wait(20) == 0
+    (path,) = (home / "logs").iterdir()
+    text = path.read_text()
+    assert text.count("is connected as a client") == 400
+    assert text.endswith("Network Manager stopped\n")
+
+
 def test_log_of_a_process_is_private(home: Path) -> None:
     """Also with a generous umask, log and folder are their owner's alone."""
     before = os.umask(0)
@@ -368,7 +394,7 @@ def test_log_of_a_process_is_private(home: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_refused_peer_cannot_forge_the_log(log: Path) -> None:
+def test_refused_peer_cannot_forge_the_log(log: Log) -> None:
     """The text of a refusal, in which a peer may have a word, is one line of the log."""
     logging.getLogger("msl_network").info("%s", AuthenticationError("'\n\x1b]0;x' is not known"))
-    assert log.read_text().splitlines()[-1].endswith(r"'\n\x1b]0;x' is not known")
+    assert log.text().splitlines()[-1].endswith(r"'\n\x1b]0;x' is not known")
