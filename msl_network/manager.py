@@ -447,8 +447,8 @@ class Manager:
                         if not is_said:
                             logger.warning("no connection can be accepted until another one ends: %s", error)
                         is_said = True
-                        self._room.make_room()
-                        await anyio.sleep(ACCEPT_PAUSE)
+                        # whose connections end in this moment, or else somebody's in the next
+                        await anyio.sleep(0 if self._room.make_room() else ACCEPT_PAUSE)
                     continue  # else the peer left in between
                 is_said = False
                 try:

@@ -19,6 +19,7 @@ from .errors import IdentityError, MessageError
 
 __all__ = [
     "DISCONNECT",
+    "DRIVING",
     "EMPTY_ARGS",
     "EMPTY_KWARGS",
     "MANAGER",
@@ -47,6 +48,19 @@ MANAGER: Final = "Manager"
 
 NOTIFICATION_UID: Final = "notification"
 """The ``uid`` by which every reader tells a notification from a reply."""
+
+DRIVING: Final = frozenset(
+    {
+        "add_tasks",
+        "emit_notification",
+        "emit_notification_threadsafe",
+        "ignore_attributes",
+        "shutdown_handler",
+        "start",
+    }
+)
+"""What drives a Service that is written in Python. A Client that calls it sends the Service to another Manager, or
+speaks to all others in its name; one of 1.0 lets it, and never answers again."""
 
 MAX_UID: Final = 1024
 """The longest uid, in characters: the books keep it until the reply. 1.0 sends 32."""
@@ -242,11 +256,14 @@ def check_uid(uid: object) -> object:
 
 
 def check_names(request: Request) -> Request:
-    """Return a request if the names of its Service and attribute are short enough to be repeated and remembered.
+    """Return a request if the names of its Service and attribute can be repeated, and are short enough to be kept.
 
     Raises:
-        MessageError: If one is too long.
+        MessageError: If one is too long, or has characters that do something to a terminal or a log.
     """
+    for name in (request.service, request.attribute):
+        if not name.isprintable() and any(map(_is_harmful, name)):
+            raise MessageError(f"the name {_shown(name)} has control or surrogate characters", uid=request.uid)
     if len(request.service) > MAX_NAME or len(request.attribute) > MAX_NAME:
         lengths = f"{len(request.service)} and {len(request.attribute)}"
         raise MessageError(

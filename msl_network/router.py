@@ -14,6 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from .errors import (
+    AuthorizationError,
     BusyError,
     MessageError,
     RequestError,
@@ -21,7 +22,7 @@ from .errors import (
     UnknownServiceError,
 )
 from .long_line import LONG, LongLine
-from .messages import DISCONNECT, MANAGER, NOTIFICATION_UID, Answer, MendedReply, Request
+from .messages import DISCONNECT, DRIVING, MANAGER, NOTIFICATION_UID, Answer, MendedReply, Request
 from .protocol import Event
 from .wire import line_end
 
@@ -147,6 +148,10 @@ class Router:
     ) -> None:
         target = service.peer
         try:
+            if request.attribute in DRIVING and request.attribute not in service.identity.attributes:
+                raise AuthorizationError(
+                    f"no Client may call {request.attribute!r}: it drives the {service.name!r} service"
+                )
             if target.outbox.is_full:
                 raise BusyError(
                     f"the {service.name!r} service does not keep up, {target.outbox.size} bytes wait for it; ask later"

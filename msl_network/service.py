@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .connecting import PORT, ConnectOptions
 from .describe import describe, language, system
+from .messages import DRIVING
 from .payload import encode_notification
 from .serving import Serving
 
@@ -28,19 +29,7 @@ logger = logging.getLogger("msl_network")
 
 MEBI: Final = 2**20
 
-_REFUSED: Final = frozenset(
-    {
-        "add_tasks",
-        "emit_notification",
-        "emit_notification_threadsafe",
-        "ignore_attributes",
-        "shutdown_handler",
-        "start",
-    }
-)
-"""What no Client may call: it would change the Service, or send it elsewhere."""
-
-_UNLISTED: Final = _REFUSED | {
+_UNLISTED: Final = DRIVING | {
     "address_manager",
     "identity",
     "loop_thread_id",
@@ -267,7 +256,7 @@ class Service:
         if not self.__starting.acquire(blocking=False):
             raise RuntimeError(f"the {self.__name!r} Service has started already, at Manager[{self.address_manager}]")
         try:
-            serving = Serving(self, options, max_workers=self.__max_workers, refused=_REFUSED)
+            serving = Serving(self, options, max_workers=self.__max_workers, refused=DRIVING)
             self.__serving = serving
             tasks, self.__tasks = self.__tasks, []
             if _has_loop():

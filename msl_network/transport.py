@@ -220,7 +220,7 @@ class _AcceptedSocket:
             transport.close()
             with anyio.CancelScope(shield=True), anyio.move_on_after(closing):
                 await protocol.closed.wait()
-            transport.abort()
+            protocol.abort()
 
     async def discard(self) -> None:
         self._socket.close()
@@ -242,6 +242,7 @@ class _Protocol(asyncio.Protocol):
         self.resume_writing = self._receiver.resume_writing  # type: ignore[method-assign]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._transport = None  # one that is closed cannot be aborted any more
         self._receiver.lost()
         self.closed.set()
 

@@ -28,6 +28,10 @@ GRACE: Final = 0.5
 thousand of them that come at once, each with a TLS handshake of 1 ms, do not."""
 
 
+AT_A_TIME: Final = 64
+"""How many make room when the system has none: those who come next may be as silent."""
+
+
 class Guest(Protocol):
     """Somebody who waits to be let in."""
 
@@ -74,16 +78,19 @@ class WaitingRoom:
                 await self._changed.wait()
 
     def make_room(self) -> bool:
-        """Show out who is silent for longest, because the system has no room for another.
+        """Show out those who are silent for longest, a few at a time, because the system has no room for another.
 
         Returns:
             Whether there was anybody.
         """
-        silent = self._most_silent()
-        if silent is None or silent.silent_since + GRACE > monotonic():
-            return False
-        self._show_out(silent, "closed to make room: the system has none for another connection, and it was silent")
-        return True
+        count = 0
+        while count < AT_A_TIME:
+            silent = self._most_silent()
+            if silent is None or silent.silent_since + GRACE > monotonic():
+                break
+            self._show_out(silent, "closed to make room: the system has none for another connection, and it was silent")
+            count += 1
+        return count > 0
 
     @contextmanager
     def guest(self, guest: Guest) -> Iterator[None]:

@@ -422,6 +422,32 @@ async def test_unreadable_reply(manager: Manager) -> None:
         await user.silence()
 
 
+async def test_driving(manager: Manager) -> None:
+    """11. What drives a Service is not forwarded to it, for one of 1.0 obeys; unless it lists it among its attributes."""
+    async with service(manager) as _, service(manager, "Motor", attributes={"start": "()"}) as motor:
+        async with client(manager) as user:
+            for attribute in ("start", "add_tasks", "emit_notification", "ignore_attributes", "shutdown_handler"):
+                await user.call("Echo", attribute, uid="u")
+                refusal = await user.read()
+                assert refusal["message"].startswith(f"PermissionError: no Client may call {attribute!r}")
+                assert refusal["uid"] == "u"
+            await user.call("Motor", "start")
+            assert (await motor.read())["attribute"] == "start"
+
+
+@pytest.mark.parametrize("name", ["x\n2026-01-01 [INFO ] forged", "x\x1b[2J", "a\u202eb", "\x00"])
+async def test_names_that_write_into_logs(manager: Manager, name: str) -> None:
+    """34. A name that does something to a log or a terminal is not forwarded, and not repeated as it is."""
+    async with service(manager) as echo, client(manager) as user:
+        for service_name, attribute in (("Echo", name), (name, "x")):
+            await user.call(service_name, attribute, uid="u")
+            refusal = await user.read()
+            assert "has control or surrogate characters" in refusal["message"]
+            assert name not in refusal["message"]
+        await user.call("Echo", "sound é 測")
+        assert (await echo.read())["attribute"] == "sound é 測"
+
+
 async def test_equal_uids(manager: Manager) -> None:
     """Requests with one uid are answered as often as they were asked, as terminals do that always send none."""
     async with service(manager) as echo, client(manager) as user:

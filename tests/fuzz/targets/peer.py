@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from msl_network.registry import Registry
     from msl_network.router import Router
+    from msl_network.wire import Line
 
 NAMES = {"a": "A", "b": "B", "S": "S", "T": "T"}
 """Who is named by which byte; small letters are Clients."""
@@ -67,6 +68,7 @@ class Wire:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.later: list[Callable[[], None]] = []
+        self.unsent = 0
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -93,13 +95,14 @@ class Recorded(Peer):
         self.told: list[bytes] = []
         self.bytes_told = 0
         self.attach(wire)
+        self.enqueue = self._record
 
-    def enqueue(self, *parts: bytes) -> None:
-        before = self.outbox_size
-        super().enqueue(*parts)
-        assert self.is_closing or self.outbox_size > before, "it was told something that nobody kept"
+    def _record(self, *parts: bytes) -> None:
+        before = self.outbox.size
+        self.outbox.put(*parts)
+        assert self.is_closing or self.outbox.size > before, "it was told something that nobody kept"
         self.told.append(b"".join(parts))
-        self.bytes_told += self.outbox_size - before
+        self.bytes_told += self.outbox.size - before
 
 
 class Laboratory:
@@ -164,6 +167,7 @@ class Laboratory:
             busy=self.manager._busy,
             handshake_limit=LONGEST,
             outbox_limit=OUTBOX,
+            outbox_timeout=30.0,
             resolve=_nobody,
         )
         receive: Callable[[Peer, bytes], None]
@@ -179,7 +183,7 @@ class Laboratory:
             receive, event = self.router.from_service, Event.ACCEPT_SERVICE
         peer.connection.send(event)
 
-        def guarded(peer: Peer, line: bytes) -> None:
+        def guarded(peer: Peer, line: Line) -> None:
             try:
                 receive(peer, line)
             except Exception as error:
@@ -264,7 +268,7 @@ class Laboratory:
     def audit(self) -> None:
         """See that the books are right."""
         for name, peer in self.peers.items():
-            assert peer.outbox_size == peer.bytes_told - sum(map(len, peer.wire.written))
+            assert peer.outbox.size == peer.bytes_told - sum(map(len, peer.wire.written))
             member = peer.member
             assert member is not None
             mine = [count for call, count in self.calls.items() if name in call[:2]]
