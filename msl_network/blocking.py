@@ -338,6 +338,10 @@ class Client:
         return self.__conversation.call(MANAGER, attribute, args, {}, timeout)
 
     def __notify(self, arrival: Arrival) -> None:
+        if arrival.lost:
+            logger.warning(
+                "%s did not keep up, %s notifications of %s were dropped", self, arrival.lost, arrival.service
+            )
         for link in list(self.__links):
             if link.service_name == arrival.service and link._has_own("notification_handler", Link):  # noqa: SLF001
                 try:

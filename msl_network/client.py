@@ -335,6 +335,10 @@ class AsyncClient:
             raise failure
 
     def __notify(self, arrival: Arrival) -> None:
+        if arrival.lost:
+            logger.warning(
+                "%s did not keep up, %s notifications of %s were dropped", self, arrival.lost, arrival.service
+            )
         try:
             args, kwargs = arrival.result
             args, kwargs = list(args), dict(kwargs)

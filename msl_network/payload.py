@@ -52,6 +52,9 @@ class Arrival(msgspec.Struct, gc=False):
 
     error: bool = False
     kwargs: dict[str, Any] = {}
+    lost: Any = 0
+    """How many notifications of the Service before this one were dropped, because this Client did not keep up."""
+
     message: str = ""
     requester: Any = ""
     result: Any = None

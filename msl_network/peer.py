@@ -110,6 +110,8 @@ class Peer:
 
         self.silent_since = monotonic()
         """Since when it says nothing, though it is its turn in the handshake; infinity if it is not."""
+        self.dropped = 0
+        """How many lines of it were dropped because nobody waits for them."""
         self.has_joined = False
         """Whether it was let in, ever."""
         self.shown_out = ""

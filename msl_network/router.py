@@ -61,8 +61,8 @@ class Router:
         self._registry = registry
         self._desk = desk
         self._authorize = authorize
-        self.dropped_replies = 0
-        """How many lines of Services were dropped because nobody waits for them."""
+        self.dropped = 0
+        """How many lines were dropped: replies that nobody waits for, answers that nobody asked for."""
 
     def from_client(self, peer: Peer, line: Line) -> None:
         """Handle a line of a Client."""
@@ -104,7 +104,9 @@ class Router:
                 self._fail_call(member, error)
             return
         if client is None:
-            self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for")
+            # a Client that left cannot be answered, which is nobody's fault
+            late = reply.requester not in self._registry.clients
+            self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for", is_late=late)
         elif long is not None:
             client.peer.enqueue(*long.restore(line), line_end(line))
         else:
@@ -214,9 +216,13 @@ class Router:
         peer.answer(line)
         return True
 
-    def _drop(self, peer: Peer, what: str) -> None:
-        self.dropped_replies += 1
-        logger.debug("%s sent %s, dropped", peer.network_name, what)
+    def _drop(self, peer: Peer, what: str, *, is_late: bool = False) -> None:
+        self.dropped += 1
+        if is_late:
+            return
+        peer.dropped += 1
+        if peer.dropped == 10 ** (len(str(peer.dropped)) - 1):  # the 1st, 10th, 100th, ...: the log is nobody's to fill
+            logger.warning("%s sent %s; dropped, as %d before", peer.network_name, what, peer.dropped - 1)
 
 
 def _hashable(uid: object) -> object:

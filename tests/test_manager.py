@@ -423,7 +423,7 @@ async def test_unreadable_reply(manager: Manager) -> None:
 
 
 async def test_driving(manager: Manager) -> None:
-    """11. What drives a Service is not forwarded to it, for one of 1.0 obeys; unless it lists it among its attributes."""
+    """11. What drives a Service is not forwarded to it, for one of 1.0 obeys; unless it lists it as an attribute."""
     async with service(manager) as _, service(manager, "Motor", attributes={"start": "()"}) as motor:
         async with client(manager) as user:
             for attribute in ("start", "add_tasks", "emit_notification", "ignore_attributes", "shutdown_handler"):
@@ -828,6 +828,105 @@ async def test_client_that_does_not_read(transport: str) -> None:
                 await echo.send(result=big, requester=request["requester"], uid=str(number), error=False)
             await until(lambda: len(manager.clients) == 1)
         await fast.silence()
+
+
+async def test_lost_notifications_are_told(transport: str) -> None:
+    """16. A Client that missed notifications is told how many by the next that it gets; all others are as they came."""
+    settings = config(transport, limits={"outbox": "1 MB"})
+    async with Manager(settings) as manager, service(manager) as echo, client(manager) as user:
+        await user.manager("link", "Echo")
+        big = "x" * 100_000
+        sent = 0
+        while not any(peer.outbox.lost for peer in manager._peers):
+            await echo.send(result=[[sent, big], {}], service="Echo", uid="notification", error=False)
+            sent += 1
+            await echo.send(service="Echo", attribute="x", uid="")  # it is answered when the one before was handled
+            await echo.read()
+        got = [await user.read()]
+        while "lost" not in got[-1]:
+            await echo.send(result=[["after"], {}], service="Echo", uid="notification", error=False)
+            sent += 1
+            got.append(await user.read())
+        numbers = [message["result"][0][0] for message in got[:-1] if message["result"][0] != ["after"]]
+        assert numbers == list(range(len(numbers)))
+        assert all(set(message) == {"error", "result", "service", "uid"} for message in got[:-1])
+        assert got[-1]["lost"] >= 1
+        after = [message async for message in rest(user, manager)]
+        assert len(got) + len(after) + got[-1]["lost"] == sent
+        assert not any("lost" in message for message in after)
+
+
+async def rest(user: WirePeer, manager: Manager) -> AsyncIterator[Any]:
+    """What a Client is sent until it has everything."""
+    await user.call("Manager", "identity", uid="end")
+    while (message := await user.read())["uid"] != "end":
+        yield message
+
+
+async def test_client_that_takes_nothing(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """16. A Client that takes nothing for too long is disconnected; a Service is busy, and nobody waits for it."""
+    limits = {"outbox_timeout": "200 ms", "shutdown_timeout": "100 ms"}
+    async with (
+        Manager(config(transport, limits=limits)) as manager,
+        service(manager) as echo,
+        service(manager, "Deaf"),
+        client(manager, "Fast") as fast,
+    ):
+        async with client(manager, "Slow") as slow:
+            await slow.call("Echo", "echo")
+            name = (await echo.read())["requester"]
+            await echo.send(error=False, requester=name, result="x" * 20_000_000, uid="1")
+            await until(lambda: "Slow[" not in str(list(manager.clients)))
+        assert "does not read" in caplog.text
+        await fast.call("Deaf", "x", "x" * 20_000_000, uid="d")
+        await until(lambda: any(peer.outbox.is_stuck for peer in manager._peers))
+        await fast.call("Deaf", "x", uid="e")
+        refusal = await fast.read()
+        assert refusal["uid"] == "e"
+        assert refusal["message"].startswith("BlockingIOError: the 'Deaf' service does not keep up")
+        assert "Deaf" in manager.services
+
+
+async def test_all_that_is_kept(
+    transport: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """17. What is kept for all peers together has a limit: whoever has most of it is disconnected, and nobody else."""
+    monkeypatch.setattr("msl_network.manager.LOOK", 0.05)
+    settings = config(transport, limits={"max_memory": "3 MB"})
+    async with Manager(settings) as manager, client(manager, "Small") as small, client(manager, "Large") as large:
+        await small.write(b'{"args": ["' + b"x" * 1_000_000)
+        await large.write(b'{"args": ["' + b"x" * 2_500_000)
+        await large.eof()
+        await until(lambda: len(manager.clients) == 1)
+        await small.write(b'"], "service": "Nobody", "attribute": "x", "uid": "s"}\n')
+        assert (await small.read())["uid"] == "s"
+        assert "Large[" in caplog.text
+
+
+async def test_large_bodies(manager: Manager) -> None:
+    """19. A large body is routed as it was written, both ways, and in a notification, whatever is in it."""
+    rows = ",".join(['{"a": [1, 2], "b": "c"}'] * 50_000)
+    bodies = [
+        f"[{', '.join(['1.50', '1e400', '-0.0', '12345678901234567890'] * 60_000)}]",
+        '["' + r"\u00e9\ud83d\ude00 é \\ \" " * 60_000 + '"]',
+        f"[[{rows}], NaN, -Infinity]",
+    ]
+    async with service(manager) as echo, client(manager) as user:
+        await user.manager("link", "Echo")
+        for body in bodies:
+            await user.write(b'{"args": %s, "attribute": "e", "service": "Echo", "uid": "1"}\n' % body.encode())
+            line = await echo.line()
+            assert b'"args":' + body.encode() in line
+            name = json.loads(line)["requester"]
+            reply = f'{{"error": false, "requester": "{name}", "result": {body}, "uid": "1"}}\r\n'.encode()
+            await echo.write(reply)
+            assert await user.line() == reply
+            notification = f'{{"error": false, "result": [{body}, {{}}], "service": "Echo", "uid": "notification"}}\r\n'
+            await echo.write(notification.encode())
+            assert await user.line() == notification.encode()
+        await user.write(b'{"args": [' + b"1," * 400_000 + b'1], "service": "Manager", "attribute": "link"}\n')
+        refusal = await user.read()
+        assert "a request to the Manager may have" in refusal["message"]
 
 
 async def test_service_that_does_not_read(transport: str) -> None:
