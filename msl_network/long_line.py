@@ -29,6 +29,10 @@ __all__ = ["LONG", "LongLine"]
 LONG: Final = 512 * 1024
 """From how many bytes on an unfinished line is taken as a long one: below, reading it at once takes a millisecond."""
 
+PIECE: Final = 64 * 1024
+"""How much is put together before it is cut, in bytes: a piece costs 300 bytes beside its own, and checking it some
+microseconds, whatever its length, which is the choice of whoever sends it."""
+
 MAX_UNCUT: Final = 1024 * 1024
 """How many bytes may come without a place to cut: neither a comma nor a text, so no value that anybody uses."""
 
@@ -66,11 +70,13 @@ class LongLine:
         "_kept",
         "_mark",
         "_name",
+        "_new",
         "_pieces",
         "_replaced",
         "_short",
         "_stack",
         "_tail",
+        "_wanted",
         "error",
         "size",
     )
@@ -88,6 +94,8 @@ class LongLine:
         self._short: list[bytes] = []
         self._replaced: list[tuple[int, int, bytes]] = []  # what is before the mark, the length of all, the piece
         self._kept = 0
+        self._new = bytearray()  # what came since the last cut
+        self._wanted = PIECE  # how much of that there must be before the next
         self._tail = b""
         self._stack = b""  # the brackets that are open where the tail begins
         self._inside = _OUTSIDE  # whether it begins in a text, and in what kind
@@ -95,7 +103,7 @@ class LongLine:
     @property
     def held(self) -> int:
         """How many bytes of it are kept."""
-        return len(self._tail) if self.error is not None else self.size
+        return len(self._tail) + len(self._new) if self.error is not None else self.size
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the line.
@@ -104,14 +112,9 @@ class LongLine:
             data: Received bytes, without a line end.
         """
         self.size += len(data)
-        self._tail += data
-        if self.error is not None:
-            self._tail = self._tail[-LAST_WORDS:]
-            return
-        try:
-            self._cut()
-        except MessageError as error:
-            self.spoil(error)
+        self._new += data
+        if len(self._new) >= self._wanted:
+            self._advance()
 
     def spoil(self, error: MessageError) -> None:
         """Refuse the line, and keep nothing of it but its end.
@@ -120,12 +123,13 @@ class LongLine:
             error: Why.
         """
         self.error = error
-        self._tail = self._tail[-LAST_WORDS:]
         for kept in (self._pieces, self._short, self._replaced):
             kept.clear()
+        self._advance()
 
     def close(self) -> None:
         """Note that the line is complete."""
+        self._advance()
         if self.error is None:
             self._pieces.append(self._tail)
             self._short.append(self._tail)
@@ -166,6 +170,20 @@ class LongLine:
             restored += [text[place : mark - lead], piece]
             place = mark - lead + length
         return [*restored, text[place:]]
+
+    def _advance(self) -> None:
+        """Cut off what can be cut now; of a line that is refused, keep the end."""
+        self._tail += self._new
+        self._new.clear()
+        if self.error is None:
+            try:
+                self._cut()
+            except MessageError as error:
+                self.spoil(error)
+        else:
+            self._tail = self._tail[-LAST_WORDS:]
+        # what had no place to cut is searched again when as much has come once more, not for each byte
+        self._wanted = max(PIECE, len(self._tail))
 
     def _cut(self) -> None:
         """Cut off as much of the tail as is complete in itself."""

@@ -34,6 +34,7 @@ VALUES = st.recursive(
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long is what hypothesis writes."""
     monkeypatch.setattr(long_line, "IN_A_TEXT", 10)
+    monkeypatch.setattr(long_line, "PIECE", 1)
 
 
 def read(line: bytes, cuts: list[int]) -> LongLine:
@@ -139,6 +140,25 @@ def test_short() -> None:
         reader = read(line, list(range(0, len(line), 65536)))
         assert len(reader.short()) < 150_000
         assert rebuilt(reader) == line
+
+
+@pytest.mark.parametrize("unit", [b",1", b"11", b"  "])
+def test_a_line_that_comes_byte_by_byte(unit: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a line costs does not depend on how small the pieces are in which it is sent."""
+    monkeypatch.setattr(long_line, "PIECE", 64 * 1024)
+    cut, cuts = LongLine._cut, 0
+
+    def counted(reader: LongLine) -> None:
+        nonlocal cuts
+        cuts += 1
+        cut(reader)
+
+    monkeypatch.setattr(LongLine, "_cut", counted)
+    line = b'{"args": [[1' + b',"2",3' * 10 + unit * 300_000
+    reader = read(line, list(range(0, len(line), 2)))
+    assert reader.error is None
+    assert b"".join(reader.whole()) == line
+    assert len(reader.whole()) <= cuts + 1 <= 12
 
 
 def test_arguments_of_any_order() -> None:
