@@ -288,8 +288,10 @@ class Peer:
         """Send a prompt and wait for its answer.
 
         Raises:
-            PeerLost: If the peer leaves instead.
+            PeerLost: If the peer leaves instead, or is being closed.
         """
+        if self.is_closing:
+            raise PeerLost(f"{self.address} is gone")
         self.connection.send(Event.PROMPT)
         self.is_prompted = self.connection.state is State.PROMPTED
         self.silent_since = monotonic()
