@@ -13,6 +13,7 @@ import logging
 import math
 import sys
 from functools import cached_property
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["FAILURES", "FAILURES_LATER", "Hooks", "implements", "is_cancelled", "without_text"]
 
 logger = logging.getLogger("msl_network")
+
+SAY_AGAIN: Final = 60.0
+"""After how long the same trouble of a plugin is logged again, in seconds: each peer that comes meanwhile has it."""
 
 _EXPECTED: Final = (RequestError, PeerLost)
 """What a plugin that is asked about a peer may raise to say something; anything else is its own failure."""
@@ -69,6 +73,7 @@ class Hooks:
     def __init__(self, plugins: Sequence[tuple[str, object]], authenticators: Iterable[str] = ()) -> None:
         self.plugins = tuple(plugins)
         self.authenticators = tuple(authenticators)
+        self._said: dict[tuple[str, str], tuple[str, float]] = {}
         relay = _Relay(hookspecs.PROJECT)
         relay.add_hookspecs(hookspecs)
         for name, plugin in self.plugins:
@@ -250,12 +255,23 @@ class Hooks:
         except _EXPECTED:
             raise
         except FAILURES_LATER as error:
+            if isinstance(error, StartError) and self._is_said(impl, str(error)):
+                raise _refusal(impl, refusal) from None
             raise _broken(impl, impl.function.__name__, error, refusal, secret="handshake" in values) from None
         except anyio.get_cancelled_exc_class() as error:
             if is_cancelled():
                 raise
             # something in the plugin was cancelled, and it let that out
             raise _broken(impl, impl.function.__name__, error, refusal) from None
+
+    def _is_said(self, impl: Any, trouble: str) -> bool:
+        """Whether the same trouble of a plugin was logged a while ago; if not, it is to be logged now."""
+        key = (impl.plugin_name, impl.function.__name__)
+        said, moment = self._said.get(key, ("", 0.0))
+        if said == trouble and monotonic() < moment + SAY_AGAIN:
+            return True
+        self._said[key] = (trouble, monotonic())
+        return False
 
     def _tell(self, hook: str, **values: object) -> None:
         for impl in self._implementations(hook):

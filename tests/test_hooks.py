@@ -220,6 +220,26 @@ async def test_store_that_fails_refuses(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.anyio
+async def test_trouble_is_told_of_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """21: The same trouble is one line a minute, however many peers it refuses; another trouble is another line."""
+    now = [1000.0]
+    monkeypatch.setattr("msl_network.hooks.monotonic", lambda: now[0])
+    guard = Guard("a", [], StoreError("locked"))
+    hooks = Hooks([("a", guard)], ["a"])
+
+    async def refused() -> int:
+        with pytest.raises(AuthenticationError, match="the plugin 'a' failed"):
+            await hooks.authenticate(PEER, HANDSHAKE)
+        return len(caplog.records)
+
+    assert [await refused() for _ in range(5)] == [1] * 5
+    guard.error = StoreError("full")
+    assert [await refused() for _ in range(5)] == [2] * 5
+    now[0] += 61
+    assert [await refused() for _ in range(5)] == [3] * 5
+
+
+@pytest.mark.anyio
 async def test_identity_is_corrected_one_after_the_other() -> None:
     """What one plugin makes of an identity is what the next one checks; None leaves it."""
 
