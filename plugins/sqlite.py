@@ -1,6 +1,6 @@
 """Keeps users, trusted host names, connection records and collections in one SQLite file, as 1.0 does.
 
-Rule of this file: SQLite is touched in worker threads only, one call at a time, and every failure of it is a
+Rule of this file: SQLite is touched in one thread only, for which nobody has to wait, and every failure of it is a
 :class:`~msl_network.errors.StoreError` of one line. Records are the exception: they wait in memory until they
 can be written, and no trouble with them reaches the Manager.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import re
 import sqlite3
@@ -21,7 +22,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, time
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -34,6 +34,7 @@ from msl_network.errors import ArgumentError, StartError, StoreError
 from msl_network.hookspecs import hookimpl
 from msl_network.settings import File  # noqa: TC001 - the settings are read from it
 from msl_network.store import Record, User
+from msl_network.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -52,10 +53,12 @@ logger = logging.getLogger("msl_network.sqlite")
 IN_MEMORY: Final = ":memory:"  # as in 1.0: nothing is kept after the Manager stops
 
 BUSY: Final = 2.0  # seconds to wait for another program's lock: a command line writes for milliseconds
-BUSY_RECORDS: Final = 0.1  # seconds; records can wait in memory, and a login must not wait behind them
+TRY: Final = 0.02  # seconds that one attempt may hold up the thread, which reads meanwhile could use
+AGAIN: Final = 0.03  # seconds between attempts
 RETRY: Final = 1.0  # seconds between attempts to write records while there is trouble
-FINISH: Final = 2.0  # seconds to go on trying at the end: the Manager has five to exit
-FINISH_RETRY: Final = 0.1  # seconds
+GATHER: Final = 0.05  # seconds in which records become one transaction
+FINISH: Final = 2.0  # seconds to go on trying at the end, if nobody says when the end is
+CLOSE: Final = 0.2  # of these, what closing may take: it writes the journal back
 
 MAX_QUEUED: Final = 10_000  # records in memory, a few MB: minutes of trouble in the busiest laboratory
 MAX_TEXT: Final = 1000  # characters of a record's text: a peer decides on part of it
@@ -91,6 +94,9 @@ COLUMNS: Final = {
     "auth_users": ("pid", "username", "key", "salt", "is_admin"),
     "collections": ("collection", "key", "value"),
 }
+
+DAMAGED: Final = ("malformed", "not a database", "disk I/O error", "readonly")
+"""After which a connection is of no use any more, although the file may be well again soon."""
 
 FIRST: Final = ""  # earlier than every time that is written as text
 LAST: Final = "~"  # later
@@ -177,8 +183,12 @@ class Sqlite:
                     self._store = None
                     tasks.cancel_scope.cancel()
         finally:
-            with anyio.CancelScope(shield=True):
-                await store.records.finish()
+            # the Manager says when the end is by the deadline of the scope in which it leaves the store
+            until = anyio.current_time() + FINISH
+            if (deadline := anyio.current_effective_deadline()) > -math.inf:
+                until = min(until, deadline)
+            with anyio.CancelScope(shield=True, deadline=until):
+                await store.records.finish(until - CLOSE)
                 await database.close()
         if failure is not None:
             raise failure
@@ -232,7 +242,7 @@ class _Store:
 
 
 class _Database:
-    """One connection, used by one worker thread at a time, and opened again when its file was replaced.
+    """One connection, used by one thread, and opened again when its file was replaced or is damaged.
 
     Args:
         path: The file; None for one in memory.
@@ -244,18 +254,32 @@ class _Database:
         self.shown = text if text.isprintable() else repr(text)
         self._connection: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None
-        self._limiter = anyio.CapacityLimiter(1)
+        self._is_read_only = False
+        # with a thread of anyio a disk that hangs would hold up the end of the program
+        self._thread = Threads(1, "sqlite")
 
-    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Call a function with the connection, in a worker thread.
+    async def run(self, function: Callable[[sqlite3.Connection], T], *, patience: float | None = None) -> T:
+        """Call a function with the connection, in the thread; again while another program has locked the database.
+
+        Args:
+            function: What to call; where it fails it must leave the database as it was.
+            patience: How long to wait for another program's lock, in seconds; `BUSY` if None.
 
         Raises:
             StoreError: If the database cannot be used.
         """
-        return await to_thread.run_sync(self._call, function, limiter=self._limiter)
+        # others may use the thread while this one waits: logins do not queue for a lock that they do not need
+        until = anyio.current_time() + (BUSY if patience is None else patience)
+        while True:
+            try:
+                return await self._thread.run(self._call, function)
+            except _LockedError:
+                if anyio.current_time() >= until:
+                    raise
+            await anyio.sleep(AGAIN)
 
     async def close(self) -> None:
-        await to_thread.run_sync(self._close, limiter=self._limiter)
+        await self._thread.run(self._close)
 
     def _call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -266,6 +290,8 @@ class _Database:
                 self._connection = self._open()
             return function(self._connection)
         except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and any(text in str(error) for text in DAMAGED):
+                self._close()  # it would remember the damage when the file is well again
             raise self._error(error) from error
 
     def _is_replaced(self) -> bool:
@@ -282,7 +308,7 @@ class _Database:
             self._opened = self._make_file(self._path)
         connection = sqlite3.connect(
             IN_MEMORY if self._path is None else self._path,
-            timeout=BUSY,
+            timeout=TRY,
             isolation_level=None,  # transactions begin where the code says so
             check_same_thread=False,
         )
@@ -318,10 +344,7 @@ class _Database:
                     f"the database {self.shown} belongs to another program: its table {table!r} has "
                     f"the columns {', '.join(found)}, not {', '.join(COLUMNS[table])}; choose another path"
                 )
-        # not possible everywhere, e.g. in a folder that is read-only; all works without, only slower
-        with contextlib.suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        _use_journal(connection)
         if len(ours) < len(TABLES):
             try:
                 with _transaction(connection):
@@ -330,7 +353,11 @@ class _Database:
             except sqlite3.OperationalError as error:
                 if not ours or "locked" in str(error):
                     raise
-                logger.warning("the database %s can be read but not written: %s", self.shown, error)
+                if not self._is_read_only:
+                    logger.warning("the database %s can be read but not written: %s", self.shown, error)
+                self._is_read_only = True
+                return
+        self._is_read_only = False
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -345,7 +372,12 @@ class _Database:
         text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         advice = "see that this user may read and write the file and its folder, or choose another path"
         advice = next((advice for said, advice in ADVICE if said in text), advice)
-        return StoreError(f"the database {self.shown}: {text}; {advice}")
+        kind = _LockedError if isinstance(error, sqlite3.OperationalError) and "locked" in text else StoreError
+        return kind(f"the database {self.shown}: {text}; {advice}")
+
+
+class _LockedError(StoreError):
+    """Raised when another program has locked the database; it may soon be free."""
 
 
 class _Users:
@@ -398,7 +430,7 @@ class _Records:
         self._database = database
         self._queue: deque[_Row] = deque()
         self._dropped = 0
-        self._is_failing = False
+        self._trouble = ""
         self._wake = anyio.Event()
         self._flushing = anyio.Lock()
 
@@ -420,38 +452,42 @@ class _Records:
         return found + waiting
 
     async def write(self) -> None:
-        """Write what is added, for ever. Whatever comes meanwhile is the next batch."""
+        """Write what is added, for ever. What comes in a short while is one batch."""
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
+            await anyio.sleep(GATHER)
             if not await self._flush():
                 await anyio.sleep(RETRY)
                 self._wake.set()
 
-    async def finish(self) -> None:
-        """Write what is still there, or say how much is lost."""
-        with anyio.move_on_after(FINISH):
+    async def finish(self, until: float) -> None:
+        """Write what is still there, or say how much is lost.
+
+        Args:
+            until: When to give up, as `anyio.current_time` has it.
+        """
+        with anyio.CancelScope(deadline=until):
             while not await self._flush():  # noqa: ASYNC110 - it is SQLite that is waited for
-                await anyio.sleep(FINISH_RETRY)
-        if self._queue:
-            logger.error("%d connection records are lost: they could not be written", len(self._queue) + self._dropped)
+                await anyio.sleep(AGAIN)
+        lost = len(self._queue) + self._dropped
+        if lost:
+            logger.error("%d connection records are lost: they could not be written", lost)
 
     async def _flush(self) -> bool:
         async with self._flushing:
             try:
                 while self._queue:
-                    batch = list(islice(self._queue, BATCH))
-                    await self._database.run(partial(_insert_records, rows=batch))
-                    for _ in batch:
-                        self._queue.popleft()
+                    # no patience: they can wait in memory, and who reads the records does not want to
+                    await self._database.run(partial(_insert_records, queue=self._queue), patience=0)
             except StoreError as error:
-                if not self._is_failing:
+                if str(error) != self._trouble:
                     logger.error("connection records cannot be written, trying again: %s", error)  # noqa: TRY400 - the text says all
-                self._is_failing = True
+                self._trouble = str(error)
                 return False
-            if self._is_failing or self._dropped:
+            if self._trouble or self._dropped:
                 logger.warning("connection records are written again, %d were dropped", self._dropped)
-            self._is_failing = False
+            self._trouble = ""
             self._dropped = 0
             return True
 
@@ -487,6 +523,18 @@ class _Collection:
 
 def _touch(connection: sqlite3.Connection) -> None:
     """Do nothing: to be called at all, the database was opened and its tables were seen."""
+
+
+def _use_journal(connection: sqlite3.Connection) -> None:
+    """Have readers not wait for a writer, nor a writer for the disk."""
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        connection.execute(f"PRAGMA busy_timeout={BUSY * 1000:.0f}")
+        # not possible everywhere, e.g. in a folder that is read-only; all works without, only slower
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA busy_timeout={TRY * 1000:.0f}")
+    # of what is committed, a power cut may take the last of, a crash of the process nothing
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 @contextlib.contextmanager
@@ -529,14 +577,15 @@ def _select_users(connection: sqlite3.Connection, condition: str, *values: str) 
     ]
 
 
-def _insert_records(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
-    connection.execute(f"PRAGMA busy_timeout={BUSY_RECORDS * 1000:.0f}")
-    try:
-        with _transaction(connection):
-            # by position: the second column has had two names
-            connection.executemany("INSERT INTO connections VALUES (NULL, ?, ?, ?, ?, ?)", rows)
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={BUSY * 1000:.0f}")
+def _insert_records(connection: sqlite3.Connection, queue: deque[_Row]) -> None:
+    """Write some records, and take them out of the queue; it is done or not, also if nobody waits for it any more."""
+    # by index: records are added to it meanwhile, which no iteration survives
+    rows = [queue[index] for index in range(min(len(queue), BATCH))]
+    with _transaction(connection):
+        # by position: the second column has had two names
+        connection.executemany("INSERT INTO connections VALUES (NULL, ?, ?, ?, ?, ?)", rows)
+    for _ in rows:
+        queue.popleft()
 
 
 def _select_records(connection: sqlite3.Connection, first: str, last: str) -> list[Record]:

@@ -25,6 +25,7 @@ from msl_network.messages import Identity
 from msl_network.store import Record, User
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
@@ -428,9 +429,10 @@ async def test_records_are_written_in_batches(path: Path, monkeypatch: pytest.Mo
     sizes = []
     insert = sqlite._insert_records
 
-    def count(connection: sqlite3.Connection, rows: list[Any]) -> None:
-        sizes.append(len(rows))
-        insert(connection, rows)
+    def count(connection: sqlite3.Connection, queue: deque[Any]) -> None:
+        before = len(queue)
+        insert(connection, queue)
+        sizes.append(before - len(queue))
 
     monkeypatch.setattr(sqlite, "_insert_records", count)
     async with Sqlite(str(path)).open_store(None) as store:
@@ -489,7 +491,7 @@ async def test_locked_for_a_while(
 ) -> None:
     """21. While another program holds the database, records wait; one line is logged, and one when it is over."""
     monkeypatch.setattr(sqlite, "RETRY", 0.001)
-    monkeypatch.setattr(sqlite, "BUSY_RECORDS", 0)
+    monkeypatch.setattr(sqlite, "TRY", 0)
     async with Sqlite(str(path)).open_store(None) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
