@@ -21,9 +21,9 @@ from . import cli_files
 from .config import Config
 from .errors import ConfigError, StartError
 from .hooks import Hooks
-from .manager import filter_run_forever_kwargs, run_forever
+from .manager import Manager, filter_run_forever_kwargs
 from .plugins import find, installed, load
-from .running import first_of, printable
+from .running import first_of, printable, run
 from .settings import nearest
 from .toml import dump
 
@@ -279,7 +279,7 @@ def _start(args: argparse.Namespace, context: Context) -> int:
         port=given.pop("port", None),
         log_level=given.pop("log_level", None),
     )
-    run_forever(config=config, **filter_run_forever_kwargs(**given))
+    run(Manager(config.with_keywords(**filter_run_forever_kwargs(**given))), is_program=True)
     return 0
 
 

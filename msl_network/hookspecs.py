@@ -149,7 +149,8 @@ def open_store(location: str | None) -> AbstractAsyncContextManager[Store] | Non
         location: Where to find it, if a person said so on the command line (``--database``), else None.
 
     Returns:
-        A context manager that gives the store; leaving it writes everything that is still to be written.
+        A context manager that gives the store; leaving it writes everything that is still to be written. It is left in
+        a scope whose deadline says how long that may take (``anyio.current_effective_deadline()``).
 
     Raises:
         StoreError: If it cannot be opened.
@@ -211,6 +212,9 @@ async def started(manager: Manager) -> None:
 @hookspec
 async def stopping(manager: Manager) -> None:
     """Clean up: everybody has left and the store is still open (*tell*).
+
+    All plugins together have about a second; then they are cancelled, and ``msl-network start`` ends a process that a
+    plugin blocks.
 
     Args:
         manager: The Manager.

@@ -27,6 +27,7 @@ from .commands import CommandTable, manager_commands
 from .companions import ask_for_login, serve_beside
 from .config import DEFAULT_PORT, Config, log_level_number, secret_words
 from .desk import Desk
+from .ending import PLUGINS, STORE
 from .errors import (
     AuthenticationError,
     AuthorizationError,
@@ -121,6 +122,8 @@ class Manager:
         self._busy: set[Peer] = set()
         self._connections: anyio.abc.TaskGroup | None = None
         self._stop = anyio.Event()
+        self._is_closed = anyio.Event()
+        self._is_empty = anyio.Event()
         self._running: AsyncExitStack | None = None
         self._has_served = False
 
@@ -160,6 +163,20 @@ class Manager:
         if self._has_served:
             raise StartError("a Manager serves once; make another one")
         self._has_served = True
+        failure: StartError | None = None
+        async with anyio.create_task_group() as tasks:
+            try:
+                with anyio.CancelScope() as ending:
+                    await self._serve(tasks, task_status, ending)
+            except StartError as error:  # raised outside of the task group, which would wrap it
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _serve(
+        self, tasks: anyio.abc.TaskGroup, task_status: anyio.abc.TaskStatus[Manager], ending: anyio.CancelScope
+    ) -> None:
+        """Serve from the opening of the store to its end; what hangs in a connection stays in `tasks`."""
         context = await anyio.to_thread.run_sync(self._tls_context)
         async with AsyncExitStack() as stack:
             self.store = await stack.enter_async_context(self.hooks.open_store(self.config.store, self.config.database))
@@ -169,26 +186,50 @@ class Manager:
             self._port = sockets[0].getsockname()[1]
             listeners = await listen(sockets, self.config.transport)
             await self.hooks.started(self)
+            connections = await tasks.start(self._hold_connections)
             try:
-                async with anyio.create_task_group() as connections:
-                    self._connections = connections
-                    async with anyio.create_task_group() as accepting:
-                        for listener in listeners:
-                            accepting.start_soon(self._accept, listener, connections, context)
-                        accepting.start_soon(self._look_after)
-                        tls = f"TLS {'ENABLED' if context else 'DISABLED'}"
-                        logger.info("Network Manager running on %s:%d (%s)", self.hostname, self.port, tls)
-                        self._say_who_may_come()
-                        task_status.started(self)
-                        await self._stop.wait()
-                        accepting.cancel_scope.cancel()
-                    # the limit twice: for what peers asked for before they left, and for what is to be sent to them
-                    connections.cancel_scope.deadline = anyio.current_time() + 2 * self.config.limits.shutdown_timeout
-                    await self.shutdown_manager()
+                async with anyio.create_task_group() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(self._accept, listener, connections, context)
+                    accepting.start_soon(self._look_after)
+                    tls = f"TLS {'ENABLED' if context else 'DISABLED'}"
+                    logger.info("Network Manager running on %s:%d (%s)", self.hostname, self.port, tls)
+                    self._say_who_may_come()
+                    task_status.started(self)
+                    await self._stop.wait()
+                    accepting.cancel_scope.cancel()
             finally:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(self.config.limits.shutdown_timeout):
-                    await self.hooks.stopping(self)
+                await self._end(connections, ending)
                 logger.info("Network Manager stopped")
+
+    async def _hold_connections(self, *, task_status: anyio.abc.TaskStatus[anyio.abc.TaskGroup]) -> None:
+        """Have a task group for connections until nobody can connect any more and all have ended."""
+        try:
+            async with anyio.create_task_group() as self._connections:
+                task_status.started(self._connections)
+                await self._is_closed.wait()
+        finally:
+            self._is_empty.set()
+
+    async def _end(self, connections: anyio.abc.TaskGroup, ending: anyio.CancelScope) -> None:
+        """Close the connections, and tell the plugins, in a limited time: it begins now, see `ending`."""
+        now = anyio.current_time()
+        peers_until = now + self.config.limits.shutdown_timeout
+        plugins_until = peers_until + PLUGINS
+        ending.deadline = plugins_until + STORE
+        with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(deadline=peers_until):
+                await self.shutdown_manager()
+                self._is_closed.set()
+                await self._is_empty.wait()
+            connections.cancel_scope.cancel()
+            for peer in self._peers:  # which do not take what was sent to them
+                if peer.transport is not None:
+                    peer.transport.abort()
+            with anyio.CancelScope(deadline=peers_until + PLUGINS / 2):
+                await self._is_empty.wait()
+            with anyio.CancelScope(deadline=plugins_until):
+                await self.hooks.stopping(self)
 
     @property
     def is_stopping(self) -> bool:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import signal
 import sys
-import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from . import paths
+from .ending import Ending
 from .errors import ConnectError, StartError
 from .log_writer import FLUSH, LogWriter, end, file_sink, text_sink
 
@@ -40,18 +39,19 @@ FORMAT: Final = "%(asctime)s [%(levelname)-5s] %(name)s - %(message)s"
 _LINE: Final = "_msl_network_line"
 """Where a record keeps its line: two handlers write the same, and making it is what a record costs."""
 
-
 M_TRIM_THRESHOLD: Final = -1  # of <malloc.h>
 M_MMAP_THRESHOLD: Final = -3
 MEBI: Final = 2**20
 
 
-def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None) -> None:
+def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None, *, is_program: bool = False) -> None:
     """Run a Manager until it is stopped: by an administrator, SIGINT or SIGTERM.
 
     Args:
         manager: The Manager, not started yet.
         companion: What to run beside it as soon as it accepts connections; when that ends, so does the Manager.
+        is_program: Whether the process is there for the Manager alone. Then it ends in a limited time, by force if
+            something hangs.
 
     Raises:
         StartError: If it cannot start.
@@ -61,9 +61,8 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
     handlers = set_up_logging(manager.config)
     keep_memory()
     try:
-        anyio.run(_serve, manager, companion)
-    except KeyboardInterrupt:  # where signals cannot be waited for, it was stopped all the same
-        pass
+        with Ending(manager, is_program=is_program, last_act=lambda: end(handlers, FLUSH)) as ending:
+            anyio.run(_serve, manager, companion, ending)
     except (StartError, ConnectError, BaseExceptionGroup) as problem:
         error = first_of(problem) if isinstance(problem, BaseExceptionGroup) else problem
         if isinstance(error, (StartError, ConnectError)):
@@ -172,10 +171,9 @@ def _indented(text: str) -> str:
     return "\n".join(f"    | {printable(line)}" for line in text.split("\n"))
 
 
-async def _serve(manager: Manager, companion: Callable[[], Awaitable[None]] | None) -> None:
+async def _serve(manager: Manager, companion: Callable[[], Awaitable[None]] | None, ending: Ending) -> None:
     async with anyio.create_task_group() as task_group:
-        if threading.current_thread() is threading.main_thread():
-            task_group.start_soon(_stop_on_signal, manager)
+        task_group.start_soon(ending.watch)
         if companion is None:
             await manager.serve()
         else:
@@ -191,13 +189,3 @@ async def _stop_after(companion: Callable[[], Awaitable[None]], manager: Manager
         await companion()
     finally:
         manager.stop()
-
-
-async def _stop_on_signal(manager: Manager) -> None:
-    try:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                logger.info("stopping, because of %s", number.name)
-                manager.stop()
-    except NotImplementedError:  # asyncio on Windows; Ctrl+C arrives as KeyboardInterrupt
-        return

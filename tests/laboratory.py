@@ -387,7 +387,18 @@ class Script:
 
     def interrupt(self) -> None:
         """Press Ctrl+C."""
-        self._popen.send_signal(signal.SIGINT)
+        self.send_signal(signal.SIGINT)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def is_running(self, seconds: float) -> bool:
+        """Wait for the end for a while; return whether it did not come."""
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def kill(self) -> None:
         self._popen.kill()

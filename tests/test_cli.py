@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msl_network import cli, manager
+from msl_network import cli
 from msl_network.cli import Context, main
 from msl_network.config import Config
 from msl_network.errors import ConfigError, StartError
@@ -55,7 +55,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """The settings of each Manager that would have run; none does."""
     configs: list[Config] = []
-    monkeypatch.setattr(manager, "run", lambda manager: configs.append(manager.config))
+    monkeypatch.setattr(cli, "run", lambda manager, is_program: configs.append(manager.config))
     return configs
 
 

@@ -194,29 +194,6 @@ def test_error_that_nobody_expected_is_logged(home: Path, monkeypatch: pytest.Mo
     assert "    | ZeroDivisionError: bug" in path.read_text().replace("    |     | ", "    | ")
 
 
-def test_keyboard_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where signals cannot be waited for, Ctrl+C ends the Manager all the same."""
-
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("msl_network.running.anyio.run", interrupted)
-    manager = Manager(settings())
-    assert run(manager) is None  # type: ignore[func-returns-value]
-
-
-def test_system_without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a system whose event loop takes no signals the Manager runs without them."""
-
-    def none(*signals: int) -> None:
-        raise NotImplementedError
-
-    monkeypatch.setattr("msl_network.running.anyio.open_signal_receiver", none)
-    seen = Stops(lambda manager: manager.port)
-    run(Manager(settings(), plugins=[seen]))
-    assert seen.result
-
-
 def test_memory_is_kept_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     """The C library is asked to use large blocks again, unless somebody decided otherwise or it cannot."""
     asked: list[tuple[int, int]] = []
