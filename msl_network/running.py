@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["first_of", "keep_memory", "printable", "run", "set_up_logging"]
+__all__ = ["first_of", "keep_memory", "printable", "raise_descriptor_limit", "run", "set_up_logging"]
 
 logger = logging.getLogger("msl_network")
 
@@ -38,6 +39,12 @@ FORMAT: Final = "%(asctime)s [%(levelname)-5s] %(name)s - %(message)s"
 
 _LINE: Final = "_msl_network_line"
 """Where a record keeps its line: two handlers write the same, and making it is what a record costs."""
+
+WANTED_DESCRIPTORS: Final = 1100
+"""1000 peers, and what the Manager itself has open."""
+
+MAC_DESCRIPTORS: Final = 10_240
+"""OPEN_MAX of macOS, the largest limit that it accepts."""
 
 M_TRIM_THRESHOLD: Final = -1  # of <malloc.h>
 M_MMAP_THRESHOLD: Final = -3
@@ -50,8 +57,8 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
     Args:
         manager: The Manager, not started yet.
         companion: What to run beside it as soon as it accepts connections; when that ends, so does the Manager.
-        is_program: Whether the process is there for the Manager alone. Then it ends in a limited time, by force if
-            something hangs.
+        is_program: Whether the process is there for the Manager alone. Then it may have as many connections as the
+            system allows, and ends in a limited time, by force if something hangs.
 
     Raises:
         StartError: If it cannot start.
@@ -60,6 +67,8 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
     level = logger.level
     handlers = set_up_logging(manager.config)
     keep_memory()
+    if is_program:
+        raise_descriptor_limit()
     try:
         with Ending(manager, is_program=is_program, last_act=lambda: end(handlers, FLUSH)) as ending:
             anyio.run(_serve, manager, companion, ending)
@@ -108,6 +117,30 @@ def set_up_logging(config: Config) -> list[LogWriter]:
     logger.setLevel(config.log_level_number())
     logger.info("logging to %s", path)
     return handlers
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files, and so connections, as the system lets this process have, and say how many."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows, which has no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls its limit infinite, and then does not accept that
+    for wanted in () if soft == hard else (hard, max(soft, MAC_DESCRIPTORS)):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            break
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < WANTED_DESCRIPTORS:
+        logger.warning(
+            "this process may have %d open files, which are too few for 1000 peers; raise the limit (ulimit -Hn, "
+            "LimitNOFILE= of systemd) to %d",
+            soft,
+            WANTED_DESCRIPTORS,
+        )
+    else:
+        logger.info("this process may have %s open files", soft if soft != resource.RLIM_INFINITY else "any number of")
 
 
 def keep_memory() -> bool:

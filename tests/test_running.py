@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -21,7 +22,7 @@ from msl_network.config import Config
 from msl_network.errors import AuthenticationError, ListenError, PluginError, StartError
 from msl_network.hookspecs import hookimpl
 from msl_network.manager import Manager
-from msl_network.running import first_of, keep_memory, printable, run, set_up_logging
+from msl_network.running import first_of, keep_memory, printable, raise_descriptor_limit, run, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -355,6 +356,72 @@ def test_stderr_that_nobody_reads(home: Path) -> None:
     text = path.read_text()
     assert text.count("is connected as a client") == 400
     assert text.endswith("Network Manager stopped\n")
+
+
+@pytest.mark.parametrize(("soft", "hard", "said"), [(64, 300, "too few for 1000 peers"), (64, 1200, "may have 1200")])
+def test_as_many_connections_as_the_system_allows(soft: int, hard: int, said: str, home: Path) -> None:
+    """22: The process allows itself as many open files as it may have, and says whether they are enough."""
+    limits = f"ulimit -Sn {soft} && ulimit -Hn {hard} && "
+    start = f"exec {sys.executable} -m msl_network start -H 127.0.0.1 -p 0 --disable-tls"
+    with subprocess.Popen(["bash", "-c", limits + start], stderr=subprocess.PIPE, text=True) as manager:
+        assert manager.stderr is not None
+        lines = [manager.stderr.readline() for _ in range(2)]
+        assert resource.prlimit(manager.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+        manager.terminate()
+        manager.communicate(timeout=20)
+        assert manager.returncode == 0
+    assert said in lines[1]
+
+
+def test_limit_of_macos(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """An infinite limit that the system does not accept is replaced by the largest that it does; none is lowered."""
+    limit = [256, resource.RLIM_INFINITY]
+
+    def set_limit(_: int, wanted: tuple[int, int]) -> None:
+        if wanted[0] == resource.RLIM_INFINITY:
+            raise ValueError("current limit exceeds maximum limit")
+        limit[:] = wanted
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limit))
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    caplog.set_level(logging.INFO)
+    raise_descriptor_limit()
+    assert limit[0] == 10_240
+    limit[0] = 50_000
+    raise_descriptor_limit()
+    assert limit[0] == 50_000
+    assert [record.getMessage() for record in caplog.records] == [
+        "this process may have 10240 open files",
+        "this process may have 50000 open files",
+    ]
+
+
+def test_limit_that_cannot_be_raised(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A system that allows no change, or has no limits, is no reason not to start."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    raise_descriptor_limit()
+    assert "may have 256 open files, which are too few for 1000 peers" in caplog.text
+    caplog.clear()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    raise_descriptor_limit()
+    assert caplog.text == ""
+
+
+def test_library_leaves_the_limit_alone() -> None:
+    """A Manager in a program of somebody's own changes no limit of that program."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lower = (before[0] - 1, before[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, lower)
+    try:
+        run(Manager(settings(), plugins=[Stops()]))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == lower
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_log_of_a_process_is_private(home: Path) -> None:
