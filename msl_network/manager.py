@@ -223,7 +223,7 @@ class Manager:
                 self._is_closed.set()
                 await self._is_empty.wait()
             connections.cancel_scope.cancel()
-            for peer in self._peers:  # which do not take what was sent to them
+            for peer in list(self._peers):  # which do not take what was sent to them
                 if peer.transport is not None:
                     peer.transport.abort()
             with anyio.CancelScope(deadline=peers_until + PLUGINS / 2):
