@@ -1,7 +1,8 @@
-"""Benchmarks: what a user of this project feels, beside what users of its neighbours feel.
+"""Benchmarks: what a user of this project feels, beside what users of its neighbours feel; and what it withstands.
 
 Rule of this package: every number comes from real libraries in real processes, in one run. It must not know
 the insides of what it measures, and nothing of it is installed.
 
-Run ``python -m benchmarks.call --help``.
+    python -m benchmarks.call --help        how long a call takes
+    python -m benchmarks.chaos --help       what happens when everything fails at random
 """

@@ -1,0 +1,59 @@
+"""Those who misbehave in a chaos run: each thread does one bad thing after the other, by chance.
+
+Rule of this file: it chooses, and counts. What can be done is in the files ``chaos_rogue_*``; it must not know how.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Final
+
+from . import chaos_rogue_clients, chaos_rogue_services, chaos_rogue_strangers
+from .chaos_part import in_threads
+from .chaos_rogue import Rogue
+from .chaos_wire import Gone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .chaos_part import Part
+
+__all__ = ["MISDEEDS", "run"]
+
+MISDEEDS: Final[dict[str, Callable[[Rogue], None]]] = {
+    **chaos_rogue_strangers.MISDEEDS,
+    **chaos_rogue_clients.MISDEEDS,
+    **chaos_rogue_services.MISDEEDS,
+}
+"""What can be done, by what it is called."""
+
+
+def misbehave(part: Part, number: int) -> None:
+    """Do one bad thing after the other until it is enough.
+
+    Args:
+        part: What the process is for.
+        number: The how manieth of them this is.
+    """
+    random = part.chance()
+    names = sorted(part.options.get("misdeeds") or MISDEEDS)
+    while not (part.orders.stop.is_set() or part.orders.settle.is_set()):
+        name = random.choice(names)
+        try:
+            with Rogue(part, random, number) as rogue:
+                MISDEEDS[name](rogue)
+                part.report.count(f"fault: {name}")
+        except Gone:
+            part.report.count(f"fault: {name}")
+            part.orders.pause(random.uniform(0, 0.05))
+        part.orders.pause(random.expovariate(1 / 0.1))
+
+
+def run(part: Part) -> None:
+    """Misbehave until the end.
+
+    Args:
+        part: What the process is for.
+    """
+    numbers = range(part.options["count"])
+    in_threads(part, {f"Rogue{number}": functools.partial(misbehave, part, number) for number in numbers})
