@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from msl_network import Config
+from msl_network import Config, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,16 @@ def test_links(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_every_limit_has_its_row() -> None:
+    """The page on reliability names each limit with its key and its default."""
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| .* \| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    assert set(rows) == {field.name for field in fields(Limits)}
+    said = {key: text.replace(" ", "") if text.replace(" ", "").isdigit() else text for key, text in rows.items()}
+    limits = {key: int(text) if text.isdigit() else text for key, text in said.items()}
+    assert Config.from_dict({"manager": {"limits": limits}}) == Config()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
