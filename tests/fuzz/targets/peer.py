@@ -8,7 +8,7 @@ An input is a number of steps, divided by 0xff. The first byte of a step says wh
     ?     the Client that is named by the next byte is asked for credentials
     .     what was put off to another turn goes on
 
-Afterwards all leave.
+A line of which 64 bytes came and the end did not is a long one, which is read piece by piece. Afterwards all leave.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import json
 from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from msl_network_plugins.json_lines import JsonLinesCodec
 
-from msl_network import Config, Identity, Manager, Peer
+from msl_network import Config, Identity, Manager, Peer, long_line, wire
 from msl_network.protocol import Event, State
 from msl_network.registry import ClientMember, ServiceMember
 
@@ -45,15 +46,16 @@ OUTBOX = 3000
 
 def check(data: bytes) -> None:
     """The input is what happens."""
-    laboratory = Laboratory(_manager())
-    try:
-        for step in data.split(b"\xff"):
-            if step:
-                laboratory.step(chr(step[0]), step[1:])
-    except BaseException:
-        _manager.cache_clear()  # its books are not what they should be
-        raise
-    laboratory.end()
+    with patch.object(wire, "LONG", 64), patch.multiple(long_line, PIECE=16, IN_A_TEXT=16):
+        laboratory = Laboratory(_manager())
+        try:
+            for step in data.split(b"\xff"):
+                if step:
+                    laboratory.step(chr(step[0]), step[1:])
+            laboratory.end()
+        except BaseException:
+            _manager.cache_clear()  # its books are not what they should be
+            raise
 
 
 @cache
@@ -95,11 +97,12 @@ class Recorded(Peer):
         self.told: list[bytes] = []
         self.bytes_told = 0
         self.attach(wire)
-        self.enqueue = self._record
+        self._put = self.enqueue
+        self.enqueue = self._remember
 
-    def _record(self, *parts: bytes) -> None:
+    def _remember(self, *parts: bytes) -> None:
         before = self.outbox.size
-        self.outbox.put(*parts)
+        self._put(*parts)
         assert self.is_closing or self.outbox.size > before, "it was told something that nobody kept"
         self.told.append(b"".join(parts))
         self.bytes_told += self.outbox.size - before
@@ -167,10 +170,10 @@ class Laboratory:
             busy=self.manager._busy,
             handshake_limit=LONGEST,
             outbox_limit=OUTBOX,
-            outbox_timeout=30.0,
+            outbox_timeout=1e9,
             resolve=_nobody,
         )
-        receive: Callable[[Peer, bytes], None]
+        receive: Callable[[Peer, Line], None]
         if name.islower():
             identity = Identity(type="client", name=NAMES[name])
             client = self.registry.join_client(peer, identity, peer.address)
