@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .desk import Desk
+    from .messages import Reply
     from .peer import Peer
     from .registry import ClientMember, Registry, ServiceMember
     from .wire import Line
@@ -95,8 +96,11 @@ class Router:
             if isinstance(reply, MendedReply):
                 line = reply.line.rstrip()
             if reply.uid == NOTIFICATION_UID:
-                self._notify(member, line, long)
+                # what is left out of the short form may be what ends each linked Client of 1.0
+                self._notify(member, line if long is None else b"".join(long.restore(line)))
                 return
+            if long is not None:
+                _check_long(reply, long)
             client = self._registry.reply(member, reply.requester, _hashable(reply.uid))
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
@@ -173,7 +177,7 @@ class Router:
         peer.connection.receive(Event.DISCONNECT)
         peer.close()
 
-    def _notify(self, service: ServiceMember[Peer], line: bytes, long: LongLine | None) -> None:
+    def _notify(self, service: ServiceMember[Peer], line: bytes) -> None:
         if not service.links:
             return
         codec = service.peer.codec
@@ -181,16 +185,15 @@ class Router:
         if notification.service != service.name:
             self._drop(service.peer, f"a notification in the name of {notification.service!r}")
             return
-        parts = [*([line] if long is None else long.restore(line)), line_end(line)]
+        end = line_end(line)
         for client in service.links:
             target = client.peer
             if target.outbox.is_congested:
                 target.lose_notification(service.name)
             elif target.outbox.lost and service.name in target.outbox.lost:
-                told = codec.encode_lost(line, target.tell_lost(service.name))
-                target.enqueue(*([told] if long is None else long.restore(told)))
+                target.enqueue(codec.encode_lost(line, target.tell_lost(service.name)))
             else:
-                target.enqueue(*parts)
+                target.enqueue(line, end)
 
     def _fail_call(self, service: ServiceMember[Peer], error: MessageError) -> None:
         """Tell the Client whose reply cannot be read, if its uid can be and says who that is."""
@@ -223,6 +226,12 @@ class Router:
         peer.dropped += 1
         if peer.dropped == 10 ** (len(str(peer.dropped)) - 1):  # the 1st, 10th, 100th, ...: the log is nobody's to fill
             logger.warning("%s sent %s; dropped, as %d before", peer.network_name, what, peer.dropped - 1)
+
+
+def _check_long(reply: Reply, long: LongLine) -> None:
+    """Refuse a long error: its traceback may have something in it, out of sight, that ends a Client of 1.0."""
+    if reply.error:
+        raise MessageError(f"an error may have {LONG} bytes, this one has {long.size}", uid=reply.uid)
 
 
 def _hashable(uid: object) -> object:

@@ -152,6 +152,42 @@ async def test_notification_of_the_wrong_shape(manager: Manager) -> None:
         await user.silence()
 
 
+async def test_notification_of_a_wrong_shape_that_is_out_of_sight(manager: Manager) -> None:
+    """9. Nor does a shape pass that is wrong amid a long line, which is not read at once; a right one does."""
+    much = b"[" + b",".join([b"1.25"] * 200_000) + b"]"
+    head, end = b'{"error":false,"service":"Echo","uid":"notification","result":[', b"]}\r\n"
+    hidden = [
+        much + b',[1],{"k":' + much + b"}",
+        b'[],{"k":' + much + b',"self":1,"l":' + much + b"}",
+        b'[],{"k":' + much + b',"\\u0073elf":1,"l":' + much + b"}",
+        much + b',{"k":' + much + b"},5",
+        b'[],{"k":' + much + b"},{}," + much,
+    ]
+    async with service(manager) as beat, client(manager) as user:
+        await user.manager("link", "Echo")
+        for shape in hidden:
+            await beat.write(head + shape + end)
+            assert (await beat.read())["error"] is True
+        right = head + much + b',{"a":1,"k":' + much + b',"b":[2]}' + end
+        await beat.write(right)
+        assert await user.line() == right
+        await user.silence()
+
+
+async def test_traceback_that_is_out_of_sight(manager: Manager) -> None:
+    """8. An error whose traceback would end a Client of 1.0, amid a long line, is not forwarded, but the call ends."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.call("Echo", "echo", uid="7")
+        traceback: list[Any] = ["a line of a traceback"] * 40_000
+        traceback[20_000] = 5
+        name = (await echo.read())["requester"]
+        await echo.send(error=True, message="x", requester=name, result=None, traceback=traceback, uid="7")
+        refusal = await user.read()
+        assert (refusal["error"], refusal["uid"], refusal["traceback"]) == (True, "7", [])
+        assert "an error may have 524288 bytes" in refusal["message"]
+        await user.silence()
+
+
 async def test_notification_to_who_is_linked_now(manager: Manager) -> None:
     """9. A notification goes to the Clients that are linked at that moment, once to each, and byte for byte."""
     line = b'{"uid" :"notification", "error":false,"result":[[%d,1.50],{"e":1E3}],  "service":"Echo"}\r\n'
