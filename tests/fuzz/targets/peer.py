@@ -263,7 +263,8 @@ class Laboratory:
             assert "self" not in kwargs
             return
         assert reply["requester"] == self.peers[client].network_name
-        assert not reply["error"] or isinstance(reply["traceback"], list)
+        if reply["error"]:
+            "\n".join([reply["message"], *reply["traceback"]])
         call = (client, service, uid if isinstance(uid, (str, int, float, type(None))) else "")
         assert self.calls[call] > 0, f"{client} did not wait for {reply} of {service}"
         self.calls[call] -= 1
