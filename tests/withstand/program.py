@@ -21,7 +21,7 @@ from tests.interop.lab import RUNNING, Process
 from tests.laboratory import DEADLINE, HERE, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MEBI = 2**20
 
@@ -31,11 +31,13 @@ class Program(Process):
 
     Args:
         home: The folder that it keeps its files in.
+        host: The address to listen on.
         port: The port; a free one by default.
         auth: How peers authenticate.
         tls: Whether connections are encrypted.
         limits: The section of that name.
         plugins: The sections of plugins.
+        within: The command that runs it, if that is not to be run as it is.
         manager: More of the section of that name.
     """
 
@@ -43,16 +45,18 @@ class Program(Process):
         self,
         home: Path,
         *,
+        host: str = HERE,
         port: int = 0,
         auth: tuple[str, ...] = (),
         tls: bool = False,
         limits: dict[str, Any] | None = None,
         plugins: dict[str, dict[str, Any]] | None = None,
+        within: Sequence[str] = (),
         **manager: Any,
     ) -> None:
         home.mkdir(exist_ok=True, parents=True)
         sections: dict[str, dict[str, Any]] = {
-            "manager": {"host": HERE, "port": port, "auth": auth, **manager},
+            "manager": {"host": host, "port": port, "auth": auth, **manager},
             "manager.tls": {"enabled": tls},
             "manager.limits": limits or {},
             **{f"plugins.{name}": section for name, section in (plugins or {}).items()},
@@ -65,7 +69,7 @@ class Program(Process):
         ]
         file = home / "withstand.toml"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        command = [sys.executable, "-m", "msl_network", "start", "--config", str(file)]
+        command = [*within, sys.executable, "-m", "msl_network", "start", "--config", str(file)]
         super().__init__("the Manager", command, home=home, merge=True)
         try:
             said = rf"{RUNNING} \S+:(\d+) \(TLS"

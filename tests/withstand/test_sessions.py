@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import resource
 import socket
 import struct
-from contextlib import suppress
+import sys
+import time
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,9 +19,13 @@ import anyio.abc
 import pytest
 
 from msl_network import Config, Handshake, Manager, Peer, hookimpl
+from tests.interop.lab import eventually
 from tests.wire_peer import WirePeer, client, config, connected, service, until
 
-from .program import MEBI, Program
+from . import network
+from .network import cable
+from .program import MEBI, Caller, Program
+from .program import client as blocking_client
 from .program import connected as blocking_connected
 
 if TYPE_CHECKING:
@@ -101,6 +110,7 @@ async def test_lines_of_the_default_length(manager: Manager) -> None:
                 refusal = await stranger.read()
                 assert (refusal["error"], refusal["uid"]) == (True, "")
                 assert refusal["message"].startswith("ValueError: a message may have 65536 bytes here")
+                assert refusal["requester"] == manager.network_name
                 await stranger.eof()
         assert [shown["name"] for shown in manager.clients.values()] == ["fits"]
 
@@ -127,6 +137,112 @@ def test_flood_without_a_newline(start: Callable[..., Program], tls: bool) -> No
     assert program.memory(peak=True) - before < 16_000_000
     with blocking_connected(program.port, context) as peer:
         assert peer.read()["attribute"] == "password"
+
+
+@pytest.mark.parametrize("limit", [64 * KIBI, MEBI])
+async def test_line_over_the_limit(transport: str, limit: int) -> None:
+    """2. A line over the limit is answered with an error that has its uid, and then the connection is closed."""
+    text = "x" * 3 * limit
+    async with Manager(config(transport, limits={"max_message": limit})) as manager, client(manager, "Good") as good:
+        async with service(manager) as echo:
+            async with client(manager) as user:
+                await user.call("Echo", "echo", text, uid="long")  # the uid comes last, as in 1.0
+                reply = await user.read()
+                assert (reply["error"], reply["uid"]) == (True, "long")
+                assert str(limit) in reply["message"]
+                await user.eof()
+            await until(lambda: len(manager.clients) == 1)
+            await good.call("Echo", "echo", "x" * (limit - 1000), uid="fits")
+            request = await echo.read()
+            assert len(request["args"][0]) == limit - 1000
+            await good.call("Echo", "echo", uid="next")
+            await echo.read()
+            await echo.send(error=False, requester=request["requester"], result=text, uid="fits")
+            replies = [await good.read(), await good.read()]
+            assert {reply["uid"] for reply in replies} == {"fits", "next"}
+            assert all(reply["error"] for reply in replies)
+            await echo.eof()
+        assert not manager.services
+        await good.silence()
+
+
+# 3: peers whose computer is gone
+
+
+def accepted(port: int, peer: tuple[str, int]) -> socket.socket:
+    """Return the Manager's end of a connection, of this process."""
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):  # it is no socket, or has no peer
+            found = socket.socket(fileno=os.dup(int(entry.name)))
+            try:
+                if found.getpeername() == peer and found.getsockname()[1] == port:
+                    return found.dup()
+            finally:
+                found.close()
+    raise AssertionError("there is no such connection")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks for the socket where Linux shows it")
+@pytest.mark.parametrize(("setting", "idle", "unconfirmed"), [(None, 30, 30_000), ("6 s", 3, 3000)])
+async def test_options_of_a_connection(transport: str, setting: str | None, idle: int, unconfirmed: int) -> None:
+    """3. The system looks after each peer: it asks who is silent, and gives up who confirms nothing, in time."""
+    limits = {} if setting is None else {"keepalive_timeout": setting}
+    async with Manager(config(transport, limits=limits)) as manager, client(manager) as user:
+        peer = user.stream.extra(anyio.abc.SocketAttribute.local_address)
+        with closing(accepted(manager.port, (str(peer[0]), int(peer[1])))) as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            first, interval, count, user_timeout = (
+                sock.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+        assert 0 < first <= idle
+        assert first + interval * count <= 2 * idle
+        assert 0 < user_timeout <= unconfirmed
+
+
+def test_computer_that_is_gone(home: Path) -> None:
+    """3. When the computer of peers is gone, so are they: idle or not, with their names, links, locks and calls."""
+    with cable() as between, ExitStack() as stack:
+
+        def peer(name: str, computer: str = "", **identity: Any) -> Caller:
+            caller = Caller(between.connect(program.port, computer))
+            stack.callback(caller.close)
+            caller.join(name, **identity)
+            return caller
+
+        program = Program(
+            home,
+            host=network.MANAGER,
+            within=between.within,
+            limits={"keepalive_timeout": "3 s"},
+            allow_anonymous=True,
+        )
+        stack.callback(program.close)
+        beat = peer("Beat", between.manager, type="service", attributes={})
+        stays = peer("Stays", between.manager)
+        peer("Gone", type="service", attributes={})
+        eventually(lambda: len(stays.manager("identity")["services"]) == 2)
+        stays.manager("link", "Gone")
+        idle, busy = peer("Idle"), peer("Busy")
+        idle.manager("link", "Gone")
+        busy.manager("link", "Beat")
+        busy.manager("acquire_lock", "Beat")
+        assert "locked" in stays.manager("link", "Beat")
+        stays.call("Gone", "x", uid="open")
+        between.pull()
+        beat.send(error=False, service="Beat", result=[["x" * MEBI], {}], uid="notification")
+        lost = stays.read()
+        assert (lost["error"], lost["uid"]) == (True, "open")
+        assert lost["message"].startswith("ConnectionAbortedError: the 'Gone' service left")
+        eventually(lambda: len(stays.manager("identity")["clients"]) == 1)
+        assert set(stays.manager("identity")["services"]) == {"Beat"}
+        assert stays.manager("link", "Beat")
+        assert stays.manager("acquire_lock", "Beat")
 
 
 # 4: the end of a connection, whatever it is
@@ -355,6 +471,57 @@ async def test_uid_of_what_is_refused(manager: Manager) -> None:
             await user.send(service="Nobody", attribute="x", uid=bad)
             reply = await user.read()
             assert (reply["error"], reply["uid"]) == (True, "")
+
+
+# 6: many who are about to connect
+
+
+BEGINNINGS = {"silent": b"", "half a line": b"client"}
+TLS_BEGINNINGS = {"silent": b"", "half a hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"}
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_half_open(start: Callable[..., Program], tls: bool) -> None:
+    """6. Behind 700 connections that never finish their handshake, a new Client is served in a moment."""
+    program = start(tls=tls)
+    context = program.context() if tls else None
+    with ExitStack() as stack:
+        for beginning in (TLS_BEGINNINGS if tls else BEGINNINGS).values():
+            for _ in range(350):
+                stranger = stack.enter_context(blocking_connected(program.port))
+                stranger.write(beginning)
+        began = time.monotonic()
+        with blocking_client(program.port, context=context) as user:
+            assert time.monotonic() - began < 3  # else it would wait until their time is over: 10 s
+            assert len(user.manager("identity")["clients"]) == 1
+    program.read("closed to make room")
+    assert "Traceback" not in program.transcript
+
+
+def test_no_descriptor_left(start: Callable[..., Program]) -> None:
+    """6. When the system has no descriptor left, those make room who are silent in the handshake, and all goes on."""
+    program = start()
+    with blocking_client(program.port, "Early") as early, ExitStack() as stack:
+        most = program.descriptors() + 30
+        resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (most, most))
+        strangers = [stack.enter_context(blocking_connected(program.port)) for _ in range(45)]
+        began = time.monotonic()
+        with blocking_client(program.port, "Late"):
+            assert time.monotonic() - began < 5  # else it would wait until their time is over: 10 s
+            names = {shown["name"] for shown in early.manager("identity")["clients"].values()}
+            assert names == {"Early", "Late"}
+        for stranger in strangers:
+            stranger.close()
+        with ExitStack() as users:  # who is connected does not make room; who comes later waits
+            count = most - program.descriptors()
+            connected = [users.enter_context(blocking_connected(program.port)) for _ in range(count + 10)]
+            for user in connected[: count - 5]:
+                user.join()
+        with blocking_client(program.port, "Last"):
+            names = {shown["name"] for shown in early.manager("identity")["clients"].values()}
+            assert {"Early", "Last"} <= names
+    assert "no connection can be accepted until another one ends" in program.transcript
+    assert "Traceback" not in program.transcript
 
 
 # 7: a last line without its end
