@@ -340,3 +340,27 @@ def test_the_spy_sees() -> None:
     assert "MSL_NETWORK_HOME" in seen["read"]
     assert "socket.__new__" in seen["events"]
     assert "sqlite3" in seen["modules"]
+
+
+# Requirements
+
+REQUIREMENTS = range(1, 42)
+"""What the Manager must withstand; each number is that of a docstring."""
+
+
+def requirements(tree: ast.Module) -> set[int]:
+    """The numbers with which the docstrings of a file's tests begin."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
+            number = re.match(r"(\d+)\. \S", ast.get_docstring(node) or "")
+            if number is not None:
+                found.add(int(number[1]))
+    return found
+
+
+def test_each_requirement_has_a_test() -> None:
+    """No requirement is without a test that says its number, and no test says a number that there is not."""
+    files = {path: requirements(parse(path)) for path in Path(__file__).parent.rglob("test_*.py")}
+    assert len(files) > 50
+    assert sorted(set().union(*files.values())) == list(REQUIREMENTS)
