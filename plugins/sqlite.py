@@ -444,7 +444,9 @@ class _Records:
     async def list(self, *, start: datetime | None = None, end: datetime | None = None) -> list[Record]:
         first = _format_time(start) if start else FIRST
         last = _format_time(end) if end else LAST
-        await self._flush()
+        if await self._flush():
+            # not what came meanwhile: who was shown a record can rely on it
+            return await self._database.run(lambda c: _select_records(c, first, last))
         # under the lock, a record is either in the table or in the queue
         async with self._flushing:
             found = await self._database.run(lambda c: _select_records(c, first, last))
@@ -477,9 +479,11 @@ class _Records:
     async def _flush(self) -> bool:
         async with self._flushing:
             try:
-                while self._queue:
+                left = len(self._queue)  # not what comes meanwhile: the next batch
+                while left > 0:
                     # no patience: they can wait in memory, and who reads the records does not want to
-                    await self._database.run(partial(_insert_records, queue=self._queue), patience=0)
+                    written = await self._database.run(partial(_insert_records, queue=self._queue), patience=0)
+                    left -= written or left  # none: somebody who was cancelled had them written
             except StoreError as error:
                 if str(error) != self._trouble:
                     logger.error("connection records cannot be written, trying again: %s", error)  # noqa: TRY400 - the text says all
@@ -577,8 +581,8 @@ def _select_users(connection: sqlite3.Connection, condition: str, *values: str) 
     ]
 
 
-def _insert_records(connection: sqlite3.Connection, queue: deque[_Row]) -> None:
-    """Write some records, and take them out of the queue; it is done or not, also if nobody waits for it any more."""
+def _insert_records(connection: sqlite3.Connection, queue: deque[_Row]) -> int:
+    """Write some records and take them out of the queue, also if nobody waits for it any more; return how many."""
     # by index: records are added to it meanwhile, which no iteration survives
     rows = [queue[index] for index in range(min(len(queue), BATCH))]
     with _transaction(connection):
@@ -586,6 +590,7 @@ def _insert_records(connection: sqlite3.Connection, queue: deque[_Row]) -> None:
         connection.executemany("INSERT INTO connections VALUES (NULL, ?, ?, ?, ?, ?)", rows)
     for _ in rows:
         queue.popleft()
+    return len(rows)
 
 
 def _select_records(connection: sqlite3.Connection, first: str, last: str) -> list[Record]:

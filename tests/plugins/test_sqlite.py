@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -284,6 +285,56 @@ async def test_read_only(path: Path, caplog: pytest.LogCaptureFixture, monkeypat
     assert "1 connection records are lost" in told[2]
 
 
+async def test_read_only_for_a_while(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """21: A database that can be written again is written again, by itself."""
+    monkeypatch.setattr(sqlite, "RETRY", 0.001)
+    async with Sqlite(str(path)).open_store(None):
+        pass
+    query(path, "PRAGMA journal_mode=DELETE")
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[:18] + b"\3" + content[19:])  # as above
+    async with Sqlite(str(path)).open_store(None) as store:
+        store.records.add(make_record())
+        await told(caplog, 1)
+        path.write_bytes(content)
+        await told(caplog, 2)
+        assert [(r.number, r.message) for r in await store.records.list()] == [(1, "hello")]
+    assert [line.split(":")[0] for line in errors(caplog)] == [
+        "connection records cannot be written, trying again",
+        "connection records are written again, 0 were dropped",
+    ]
+
+
+async def test_damaged_for_a_while(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """21: A database that is damaged while it is used is one line; when it is well again, all goes on."""
+    monkeypatch.setattr(sqlite, "RETRY", 0.001)
+    async with Sqlite(str(path)).open_store(None) as store:
+        await store.users.insert(make_user())
+    content = path.read_bytes()
+    async with Sqlite(str(path)).open_store(None) as store:
+        path.write_bytes(b"\xff" * len(content))
+        with pytest.raises(StoreError, match=r"(malformed|not a database); .*choose another path"):
+            await store.users.list()
+        store.records.add(make_record())
+        await told(caplog, 1)
+        path.write_bytes(content)
+        await told(caplog, 2)
+        assert [user.name for user in await store.users.list()] == ["ada"]
+    assert query(path, "SELECT message FROM connections") == [("hello",)]
+    assert len(errors(caplog)) == 2
+
+
+async def told(caplog: pytest.LogCaptureFixture, lines: int) -> None:
+    """Wait until so many lines tell of trouble."""
+    with anyio.fail_after(10):
+        while len(errors(caplog)) < lines:
+            await anyio.lowlevel.checkpoint()
+
+
 # Users, host names, collections
 
 
@@ -429,10 +480,10 @@ async def test_records_are_written_in_batches(path: Path, monkeypatch: pytest.Mo
     sizes = []
     insert = sqlite._insert_records
 
-    def count(connection: sqlite3.Connection, queue: deque[Any]) -> None:
-        before = len(queue)
-        insert(connection, queue)
-        sizes.append(before - len(queue))
+    def count(connection: sqlite3.Connection, queue: deque[Any]) -> int:
+        size: int = insert(connection, queue)
+        sizes.append(size)
+        return size
 
     monkeypatch.setattr(sqlite, "_insert_records", count)
     async with Sqlite(str(path)).open_store(None) as store:
@@ -442,10 +493,54 @@ async def test_records_are_written_in_batches(path: Path, monkeypatch: pytest.Mo
     assert [row[0] for row in query(path, "SELECT message FROM connections")] == [str(n) for n in range(2500)]
 
 
+async def test_records_that_keep_coming_are_written_in_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """22: What comes while records are written is the next batch; a list has what came before it."""
+    sizes = []
+    insert = sqlite._insert_records
+
+    async with Sqlite(str(path)).open_store(None) as store:
+
+        def insert_and_add(connection: sqlite3.Connection, queue: deque[Any]) -> int:
+            size: int = insert(connection, queue)
+            sizes.append(size)
+            if len(sizes) < 100:
+                store.records.add(make_record("meanwhile"))
+            return size
+
+        monkeypatch.setattr(sqlite, "GATHER", 1000)
+        monkeypatch.setattr(sqlite, "_insert_records", insert_and_add)
+        for _ in range(3):
+            store.records.add(make_record("before"))
+        assert [r.message for r in await store.records.list()] == ["before"] * 3
+        assert sizes == [3]
+        assert [r.message for r in await store.records.list()] == ["before"] * 3 + ["meanwhile"]
+
+
+async def test_writer_that_is_given_up_writes_nothing_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked for the records and was cancelled while they were written leaves each of them in the table once."""
+    gate, entered = threading.Event(), threading.Event()
+    insert = sqlite._insert_records
+
+    def insert_late(connection: sqlite3.Connection, queue: deque[Any]) -> Any:
+        entered.set()
+        assert gate.wait(10)
+        return insert(connection, queue)
+
+    async with Sqlite(str(path)).open_store(None) as store, anyio.create_task_group() as tasks:
+        monkeypatch.setattr(sqlite, "GATHER", 1000)
+        monkeypatch.setattr(sqlite, "_insert_records", insert_late)
+        store.records.add(make_record("one"))
+        tasks.start_soon(store.records.list)
+        assert await anyio.to_thread.run_sync(entered.wait, 10)
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            store.records.add(make_record("two"))
+            gate.set()
+            assert [r.message for r in await store.records.list()] == ["one", "two"]
+
+
 async def test_sqlite_is_never_used_on_the_event_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """20. Each call into SQLite comes from a worker thread, and never two at a time."""
-    import threading
-
     loop = threading.get_ident()
     busy = threading.Lock()
     threads = set()
@@ -509,6 +604,80 @@ async def test_locked_for_a_while(
         assert [(r.number, r.message) for r in await store.records.list()] == [(1, "one"), (2, "two")]
     assert len(errors(caplog)) == 2
     assert "written again, 0 were dropped" in errors(caplog)[1]
+
+
+async def test_who_reads_does_not_wait_for_who_writes(path: Path) -> None:
+    """21: While another program has locked the database, who needs no lock is not behind those that wait for it."""
+    done: list[str] = []
+    async with Sqlite(str(path)).open_store(None) as store:
+        await store.users.insert(make_user())
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+
+            async def change(name: str) -> None:
+                with pytest.raises(StoreError, match="locked"):
+                    await store.users.insert(make_user(name))
+                done.append("refused")
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(20):
+                    tasks.start_soon(change, f"user {number}")
+                await anyio.wait_all_tasks_blocked()
+                for _ in range(5):
+                    assert await store.users.get("ada")
+                    done.append("read")
+    assert done == ["read"] * 5 + ["refused"] * 20
+
+
+async def test_lock_that_ends_in_time(path: Path) -> None:
+    """A change waits for the lock of a program that needs a moment, and is made."""
+    async with Sqlite(str(path)).open_store(None) as store, anyio.create_task_group() as tasks:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            tasks.start_soon(store.hostnames.insert, "pc1")
+            await anyio.wait_all_tasks_blocked()
+            assert await store.hostnames.list() == []
+            other.execute("ROLLBACK")
+            with anyio.fail_after(10):
+                while await store.hostnames.list() != ["pc1"]:
+                    await anyio.lowlevel.checkpoint()
+
+
+async def test_disk_that_does_not_answer(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """26: When SQLite hangs, who waits for it can be cancelled, and the store is left when its time is over."""
+    gate, entered = threading.Event(), threading.Event()
+
+    def hang(connection: sqlite3.Connection) -> None:
+        entered.set()
+        gate.wait(10)
+
+    try:
+        with anyio.CancelScope() as ending:
+            async with Sqlite(str(path)).open_store(None) as store:
+                with anyio.move_on_after(0.01) as scope:
+                    await store._database.run(hang)
+                assert scope.cancelled_caught
+                assert entered.is_set()
+                store.records.add(make_record())
+                ending.deadline = anyio.current_time() + 0.3
+        assert not gate.is_set()
+    finally:
+        gate.set()
+    assert errors(caplog) == ["1 connection records are lost: they could not be written"]
+
+
+async def test_time_to_finish(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """26: The deadline of the scope in which the store is left is when it gives up writing, and says what is lost."""
+    async with Sqlite(str(path)).open_store(None) as reader:  # keeps the journal, so the end has nothing else to do
+        with closing(sqlite3.connect(path, isolation_level=None)) as other, anyio.CancelScope() as ending:
+            start = anyio.current_time()
+            async with Sqlite(str(path)).open_store(None) as store:
+                other.execute("BEGIN EXCLUSIVE")
+                store.records.add(make_record())
+                ending.deadline = start + 0.4
+            assert anyio.current_time() - start < sqlite.FINISH
+        assert await reader.records.list() == []
+    assert errors(caplog)[-1] == "1 connection records are lost: they could not be written"
 
 
 async def test_too_many_records(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
