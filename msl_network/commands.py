@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .config import log_level_number
@@ -38,14 +39,18 @@ class Command:
     function: Callable[..., Any]
     administrator: bool = True
 
-    @property
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)  # which takes longer than most commands
+
+    @cached_property
     def is_async(self) -> bool:
         """Whether the function needs to be awaited."""
         return inspect.iscoroutinefunction(self.function)
 
     def signature(self) -> str:
         """Return the parameters that a Client passes, as text, e.g. ``(service: str) -> bool``."""
-        signature = inspect.signature(self.function)
+        signature = self._signature
         parameters = [
             parameter.replace(annotation=_bare(parameter.annotation))
             for parameter in list(signature.parameters.values())[1:]
@@ -60,7 +65,7 @@ class Command:
             ArgumentError: If they do not fit.
         """
         try:
-            bound = inspect.signature(self.function).bind(peer, *args, **kwargs)
+            bound = self._signature.bind(peer, *args, **kwargs)
         except TypeError as error:
             raise ArgumentError(f"{self.name}{self.signature()}: {error}") from None
         return lambda: self.function(*bound.args, **bound.kwargs)
