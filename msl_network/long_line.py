@@ -51,7 +51,9 @@ _OUTSIDE: Final = ""
 
 _NOT_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 _CLOSE: Final = bytes.maketrans(b"[{", b"]}")
-_MAX_ROUNDS: Final = 500  # each takes at least one level of nesting away
+_MAX_DEPTH: Final = 500  # of the brackets that are open at a time
+_ROUNDS: Final = 8  # each takes one level of nesting away; of what people send, nothing is left then
+_MAX_TEXTS: Final = 2 * _MAX_DEPTH  # without a comma: each is the name of what has the next one in it, or its value
 _ESCAPE: Final = 6  # the bytes of the longest escape: \u00e9
 _PLACE: Final = re.compile(r": line \d+ column \d+ \(char \d+\)")  # in a piece, which says nothing of the line
 _UID: Final = re.compile(rb'"uid"\s*:\s*("(?:[^"\\]|\\.){0,1024}"|-?[0-9]{1,18}|null)\s*\}\s*\Z', re.DOTALL)
@@ -209,10 +211,15 @@ class LongLine:
         place = last if last % 2 == first else last - 1
         if place != last:
             behind = len(parts[last]) + 1
+        end = place - 2 * _MAX_TEXTS
         while place >= first:
             comma = parts[place].rfind(b",")
             if comma >= 0:
                 break
+            if place < end:
+                raise MessageError(
+                    "the line is not valid JSON: there are no commas between its texts", wire_name="JSONDecodeError"
+                )
             behind += len(parts[place]) + 1 + (len(parts[place - 1]) + 1 if place else 0)
             place -= 2
         else:
@@ -230,20 +237,16 @@ class LongLine:
     def _follow(self, outside: bytes) -> tuple[bytes, int]:
         """Return which brackets are open after a text without its quoted texts, and how few were in between."""
         brackets = outside.translate(None, _NOT_BRACKETS)
-        rounds = 0
-        while True:
-            fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")
-            if len(fewer) == len(brackets):
-                break
-            brackets = fewer
-            rounds += 1
-            if rounds > _MAX_ROUNDS:
-                raise MessageError("the JSON is nested too deeply", wire_name="RecursionError")
+        for _ in range(_ROUNDS):
+            brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = _unmatched(brackets)
         opened = brackets.lstrip(b"]}")
         closed = brackets[: len(brackets) - len(opened)]
         lowest = len(self._stack) - len(closed)
         if lowest < 0 or closed != _closing(self._stack[lowest:]) or b"]" in opened or b"}" in opened:
             raise MessageError("the line is not valid JSON: its brackets do not match", wire_name="JSONDecodeError")
+        if lowest + len(opened) > _MAX_DEPTH:
+            raise MessageError("the JSON is nested too deeply", wire_name="RecursionError")
         return self._stack[:lowest] + opened, lowest
 
     def _take(self, piece: bytes, stack: bytes, lowest: int, inside: str, *, is_text: bool) -> None:
@@ -300,6 +303,17 @@ def _opening(stack: bytes, inside: str, name: bytes) -> bytes:
 
 def _closing(stack: bytes) -> bytes:
     return stack[::-1].translate(_CLOSE)
+
+
+def _unmatched(brackets: bytes) -> bytes:
+    """Return the brackets that have no partner among them."""
+    left = bytearray()
+    for bracket in brackets:
+        if left and bracket - left[-1] == 2:  # so far is each closing bracket from its opening one, in ASCII
+            left.pop()
+        else:
+            left.append(bracket)
+    return bytes(left)
 
 
 def _end_of_text(text: bytes) -> int:

@@ -189,6 +189,8 @@ def test_arguments_of_any_order() -> None:
         (b'{"args": [', b"[1,", "nested too deeply"),
         (b"{", b'"a": 1,', "beside its arguments"),
         (b'{"args": [1', b",1]", "do not match"),
+        (b'{"args": [', b'""', "no commas between its texts"),
+        (b'{"args": [', b'"a" ', "no commas between its texts"),
         (b"nonsense ", b"typed, by somebody ", "beside its arguments"),
     ],
 )
@@ -237,6 +239,16 @@ def test_digits_and_depth() -> None:
         line = b'{"args": [' + b"1," * 50_000 + inner + b",1" * 50_000 + b'], "uid": "u"}'
         with pytest.raises(MessageError, match=problem):
             read(line, list(range(0, len(line), 10_000))).short()
+
+
+def test_deep_again_and_again() -> None:
+    """JSON that is as deep as it may be, and is so all the way, is forwarded."""
+    for value, opening, closing in ((b"1", b"[", b"]"), (b"NaN", b'{"a":', b"}"), (b'"]"', b'[{"":', b"}]")):
+        deep = opening * 200 + value + closing * 200
+        line = b'{"args": [' + b",".join([deep] * 200) + b'], "attribute": "a", "service": "S", "uid": "u"}'
+        reader = read(line, list(range(0, len(line), 10_000)))
+        assert len(reader.short()) < 100_000
+        assert rebuilt(reader) == line
 
 
 def test_where_it_is_broken() -> None:
