@@ -89,8 +89,9 @@ class LongLine:
         """Why the line is refused; nothing of it is kept then but its end."""
         self.size = 0
         """How many bytes came so far."""
-        # whoever writes the line cannot know them, so it cannot contain them
-        self._mark = secrets.token_hex(16).encode()
+        # whoever writes the line cannot know them, so it cannot contain them; no digit comes first: it could complete
+        # an escape that the line does not
+        self._mark = b"#" + secrets.token_hex(16).encode()
         self._name = secrets.token_hex(8).encode()
         self._pieces: list[bytes] = []
         self._short: list[bytes] = []
@@ -154,6 +155,11 @@ class LongLine:
     def whole(self) -> list[bytes]:
         """Return the complete line as it came, in pieces."""
         return self._pieces
+
+    def conceals(self, *values: object) -> bool:
+        """Whether a part of one of these values is left out of the short form: it is a text, and long."""
+        mark = self._mark.decode()
+        return any(isinstance(value, str) and mark in value for value in values)
 
     def restore(self, text: bytes) -> list[bytes]:
         """Put back what the short form leaves out.
@@ -229,6 +235,8 @@ class LongLine:
             if len(text) > MAX_UNCUT:
                 raise MessageError(f"the line is not usable JSON: {MAX_UNCUT} bytes without a comma or a text")
             return
+        if text[:cut].rstrip()[-1:] in {b"[", b"{"}:  # both sides of this cut could be JSON
+            raise MessageError("the line is not valid JSON: a comma after a bracket", wire_name="JSONDecodeError")
         outside = b"".join(parts[first:place:2]) + parts[place][:comma]
         stack, lowest = self._follow(outside)
         self._take(text[:cut], stack, lowest, _OUTSIDE, is_text=False)

@@ -22,7 +22,7 @@ from .errors import (
     UnknownServiceError,
 )
 from .long_line import LONG, LongLine
-from .messages import DISCONNECT, DRIVING, MANAGER, NOTIFICATION_UID, Answer, MendedReply, Request
+from .messages import DISCONNECT, DRIVING, MANAGER, MAX_NAME, NOTIFICATION_UID, Answer, MendedReply, Request
 from .protocol import Event
 from .wire import line_end
 
@@ -78,6 +78,8 @@ class Router:
                 # forged, or late; an error without a uid would end a Client of 1.0, so it is dropped
                 self._drop(peer, "an answer that nobody asked for")
                 return
+            if long is not None:
+                _check_long_request(request, long)
             self._request(peer, request, long)
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
@@ -100,7 +102,7 @@ class Router:
                 self._notify(member, line if long is None else b"".join(long.restore(line)))
                 return
             if long is not None:
-                _check_long(reply, long)
+                _check_long_reply(reply, long)
             client = self._registry.reply(member, reply.requester, _hashable(reply.uid))
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
@@ -228,7 +230,13 @@ class Router:
             logger.warning("%s sent %s; dropped, as %d before", peer.network_name, what, peer.dropped - 1)
 
 
-def _check_long(reply: Reply, long: LongLine) -> None:
+def _check_long_request(request: Request, long: LongLine) -> None:
+    """Refuse a request by which nobody could be found, nor its reply: the codec saw only a part of the names."""
+    if long.conceals(request.service, request.attribute, request.uid):
+        raise MessageError(f"'service', 'attribute' and the uid may have {MAX_NAME} characters each")
+
+
+def _check_long_reply(reply: Reply, long: LongLine) -> None:
     """Refuse a long error: its traceback may have something in it, out of sight, that ends a Client of 1.0."""
     if reply.error:
         raise MessageError(f"an error may have {LONG} bytes, this one has {long.size}", uid=reply.uid)

@@ -161,6 +161,34 @@ def test_a_line_that_comes_byte_by_byte(unit: bytes, monkeypatch: pytest.MonkeyP
     assert len(reader.whole()) <= cuts + 1 <= 12
 
 
+def test_names_that_are_concealed() -> None:
+    """Whether a part of a name is left out can be asked, so that nobody takes what is left for the name."""
+    line = b'{"args": [1], "attribute": "%s", "service": "S", "uid": "7"}' % (b"a" * 100)
+    reader = read(line, list(range(0, 200, 10)))
+    short = decoded(reader)
+    assert reader.conceals(short.attribute)
+    assert reader.conceals(short.service, short.attribute, short.uid)
+    assert not reader.conceals(short.service, short.uid, None, 5, "a" * 100)
+
+
+@pytest.mark.parametrize("text", ["[ ,1]", "[,1]", "{ ,1}", "[1,,2]", '{"a":,1}', "[1,]", '{"a":1,}', "[[ ,1],2]"])
+def test_commas_in_the_wrong_place(text: str) -> None:
+    """A line is cut before commas, and both sides of a cut may be JSON where the whole is none."""
+    for size in range(1, 8):
+        line = b'{"args": [1, 2, %s, 3], "attribute": "a", "service": "S"}' % text.encode()
+        with pytest.raises(MessageError, match="not valid JSON"):
+            CODEC.decode_request(read(line, list(range(0, len(line), size))).short())
+
+
+def test_an_escape_in_pieces() -> None:
+    """What stands for a piece does not complete an escape that is none."""
+    for escape in (b"\\u", b"\\u0", b"\\u00e"):
+        line = b'{"args": ["aaaaaaaaa' + escape + b'\\ud83d aaaaaaaaaaaaaaaa"], "attribute": "a", "service": "S"}'
+        for first in range(20, len(line)):
+            with pytest.raises(MessageError, match="not valid JSON"):
+                CODEC.decode_request(read(line, [first, first + 12]).short())
+
+
 def test_arguments_of_any_order() -> None:
     """What is left out is put back where it belongs, in whatever order the message is written anew."""
     message = {
@@ -261,6 +289,6 @@ def test_where_it_is_broken() -> None:
 def test_marks_cannot_be_guessed() -> None:
     """Each line has marks of its own, so a line that contains those of another is forwarded as it is."""
     other = read(b'{"args": [' + b"1," * 1000 + b"1]}", list(range(0, 2000, 100)))
-    (mark, *_) = re.findall(rb'"([0-9a-f]{40})"', other.short())
+    (mark, *_) = re.findall(rb'"(#[0-9a-f]{40})"', other.short())
     line = b'{"args": ["' + mark + b'",' + b"2," * 1000 + b"1]}"
     assert rebuilt(read(line, list(range(0, 2000, 100)))) == line

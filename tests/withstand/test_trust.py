@@ -174,6 +174,18 @@ async def test_notification_of_a_wrong_shape_that_is_out_of_sight(manager: Manag
         await user.silence()
 
 
+async def test_names_that_are_out_of_sight(manager: Manager) -> None:
+    """12. Names and uids that are too long are refused amid a long line, too, of which a part is not read at once."""
+    async with service(manager) as echo, client(manager) as user:
+        for key in ("service", "attribute", "uid"):
+            request = {"service": "Echo", "attribute": "echo", "uid": "7", key: "x" * 1_000_000}
+            await user.send(**request)
+            refusal = await user.read()
+            assert (refusal["error"], "1024" in refusal["message"]) == (True, True)
+        await user.call("Echo", "echo", "y" * 1_000_000, uid="8")
+        assert (await echo.read())["uid"] == "8"
+
+
 async def test_traceback_that_is_out_of_sight(manager: Manager) -> None:
     """8. An error whose traceback would end a Client of 1.0, amid a long line, is not forwarded, but the call ends."""
     async with service(manager) as echo, client(manager) as user:
