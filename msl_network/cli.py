@@ -23,7 +23,7 @@ from .errors import ConfigError, StartError
 from .hooks import Hooks
 from .manager import Manager, filter_run_forever_kwargs
 from .plugins import find, installed, load
-from .running import first_of, printable, run
+from .running import first_of, hold_standard_descriptors, printable, run
 from .settings import nearest
 from .toml import dump
 
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        hold_standard_descriptors()
         status = _run(words)
         if sys.stdout is not None:  # it may have been closed by whoever started us
             sys.stdout.flush()
@@ -270,6 +271,9 @@ def _add_start(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _start(args: argparse.Namespace, context: Context) -> int:
     given = {name: value for name, value in vars(args).items() if value is not None}
+    for name in ("cert_file", "key_file", "database", "log_file"):
+        if given.get(name) == "":  # as for --config
+            raise ConfigError(f"--{name.replace('_', '-')}: found nothing, allowed is the name of a file")
     for name in ("auth_password", "key_file_password"):
         if name in given:
             given[name] = " ".join(given[name])

@@ -43,6 +43,9 @@ def home() -> Path:
         ``$MSL_NETWORK_HOME`` if it is set and not empty, else ``~/.msl/network`` if that exists (MSL-Network
         1.0 made it, and its users, keys and certificates stay in use), else the data folder that the
         operating system has for an application. Under ``sudo``, the folder of the user who typed it.
+
+    Raises:
+        StartError: If the user has no home.
     """
     chosen = os.environ.get("MSL_NETWORK_HOME", "")
     if chosen:
@@ -172,7 +175,11 @@ def _user_folder() -> Path:
     try:
         return Path("~" + os.environ.get("SUDO_USER", "")).expanduser()
     except RuntimeError:  # no such user: the variable is left over from somewhere else
+        pass
+    try:
         return Path("~").expanduser()
+    except RuntimeError:  # a user without an entry and without a HOME, as in a container
+        raise StartError("this user has no home folder; say where files shall live with MSL_NETWORK_HOME") from None
 
 
 def _cannot_write(path: Path, error: OSError) -> StartError:

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["first_of", "keep_memory", "printable", "raise_descriptor_limit", "run", "set_up_logging"]
+__all__ = [
+    "first_of",
+    "hold_standard_descriptors",
+    "keep_memory",
+    "printable",
+    "raise_descriptor_limit",
+    "run",
+    "set_up_logging",
+]
 
 logger = logging.getLogger("msl_network")
 
@@ -117,6 +125,16 @@ def set_up_logging(config: Config) -> list[LogWriter]:
     logger.setLevel(config.log_level_number())
     logger.info("logging to %s", path)
     return handlers
+
+
+def hold_standard_descriptors() -> None:
+    """Have stdin, stdout and stderr lead nowhere if whoever started us has closed them.
+
+    Else the next file or connection gets the number of one of them, and in it what anybody prints.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)  # as those are that it stands for
+    os.close(descriptor)
 
 
 def raise_descriptor_limit() -> None:
