@@ -201,45 +201,32 @@ class LongLine:
             masked = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
         parts = masked.split(b'"')  # in turn outside of texts and inside
         first = 1 if self._inside else 0
-        last = len(parts) - 1
-        if last % 2 != first and len(parts[last]) >= IN_A_TEXT:
-            cut = _end_of_text(text)
-            outside = b"".join(parts[first:last:2])
-            stack, lowest = self._follow(outside)
-            inside = self._inside
-            if last:
-                is_key = stack.endswith(b"{") and not parts[last - 1].rstrip().endswith(b":")
-                inside = _KEY if is_key else _VALUE
-            self._take(text[:cut], stack, lowest, inside, is_text=not last)
-            self._tail = text[cut:]
+        if (len(parts) - 1) % 2 != first and len(parts[-1]) >= IN_A_TEXT:
+            self._cut_in_text(parts, first)
             return
-        behind = 0
-        place = last if last % 2 == first else last - 1
-        if place != last:
-            behind = len(parts[last]) + 1
-        end = place - 2 * _MAX_TEXTS
-        while place >= first:
-            comma = parts[place].rfind(b",")
-            if comma >= 0:
-                break
-            if place < end:
-                raise MessageError(
-                    "the line is not valid JSON: there are no commas between its texts", wire_name="JSONDecodeError"
-                )
-            behind += len(parts[place]) + 1 + (len(parts[place - 1]) + 1 if place else 0)
-            place -= 2
-        else:
-            comma = 0
-        cut = len(text) - behind - len(parts[place]) + comma if place >= first else 0
+        place = _last_comma(parts, first)
+        comma = parts[place].rfind(b",") if place >= 0 else 0
+        cut = len(text) - sum(len(part) + 1 for part in parts[place:]) + 1 + comma if place >= 0 else 0
         if cut <= 0:
             if len(text) > MAX_UNCUT:
                 raise MessageError(f"the line is not usable JSON: {MAX_UNCUT} bytes without a comma or a text")
             return
         if text[:cut].rstrip()[-1:] in {b"[", b"{"}:  # both sides of this cut could be JSON
             raise MessageError("the line is not valid JSON: a comma after a bracket", wire_name="JSONDecodeError")
-        outside = b"".join(parts[first:place:2]) + parts[place][:comma]
-        stack, lowest = self._follow(outside)
+        stack, lowest = self._follow(b"".join(parts[first:place:2]) + parts[place][:comma])
         self._take(text[:cut], stack, lowest, _OUTSIDE, is_text=False)
+        self._tail = text[cut:]
+
+    def _cut_in_text(self, parts: list[bytes], first: int) -> None:
+        """Cut within the text that the tail ends in."""
+        text = self._tail
+        cut = _end_of_text(text)
+        stack, lowest = self._follow(b"".join(parts[first:-1:2]))
+        inside = self._inside
+        if len(parts) > 1:
+            is_key = stack.endswith(b"{") and not parts[-2].rstrip().endswith(b":")
+            inside = _KEY if is_key else _VALUE
+        self._take(text[:cut], stack, lowest, inside, is_text=len(parts) == 1)
         self._tail = text[cut:]
 
     def _follow(self, outside: bytes) -> tuple[bytes, int]:
@@ -299,6 +286,20 @@ class LongLine:
         elif inside:
             text += b"," + (name if is_named and inside == _VALUE else b"") + b'"'
         return text
+
+
+def _last_comma(parts: list[bytes], first: int) -> int:
+    """Return which of the parts outside of texts has the last comma; -1 if there is none."""
+    last = len(parts) - 1
+    last -= (last - first) % 2
+    for place in range(last, first - 1, -2):
+        if b"," in parts[place]:
+            return place
+        if last - place > 2 * _MAX_TEXTS:
+            raise MessageError(
+                "the line is not valid JSON: there are no commas between its texts", wire_name="JSONDecodeError"
+            )
+    return -1
 
 
 def _opening(stack: bytes, inside: str, name: bytes) -> bytes:
