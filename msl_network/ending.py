@@ -116,7 +116,10 @@ class Ending:
 
     def _start_clock(self) -> None:
         if self._is_told.acquire(blocking=False):
-            self._clock.start()
+            try:
+                self._clock.start()
+            except (RuntimeError, MemoryError) as error:  # the system has no room for another thread
+                logger.warning("whatever hangs is waited for, there is no clock: %s", error)
 
     def _wait_for_threads(self) -> None:
         """Wait for what Python waits for at the end of a program, while the clock still runs."""

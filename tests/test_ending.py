@@ -187,7 +187,7 @@ def crowd(lab: Lab, stack: ExitStack) -> list[Talker]:
 
 
 def test_it_ends_in_order(lab: Lab) -> None:
-    """26: Peers that do not read, handshakes, a look-up and a plugin that hang: over in 5 s, and recorded."""
+    """26. Peers that do not read, handshakes, a look-up and a plugin that hang: over in 5 s, and recorded."""
     with ExitStack() as stack:
         crowd(lab, stack)
         start = time.monotonic()
@@ -204,7 +204,7 @@ def test_it_ends_in_order(lab: Lab) -> None:
 
 @pytest.mark.parametrize("stopping", ["blocks"])
 def test_it_ends_by_force(lab: Lab) -> None:
-    """26: With a plugin that blocks, a locked database, and a full stderr as well, status and time are the same."""
+    """26. With a plugin that blocks, a locked database, and a full stderr as well, status and time are the same."""
     with ExitStack() as stack:
         peers = crowd(lab, stack)
         for _ in range(400):  # three lines each, more than a pipe holds
@@ -231,7 +231,7 @@ def test_it_ends_by_force(lab: Lab) -> None:
 
 
 def test_administrator_ends_it(lab: Lab) -> None:
-    """26: An administrator's request ends it the same way, also when a thread that was given up goes on."""
+    """26. An administrator's request ends it the same way, also when a thread that was given up goes on."""
     with ExitStack() as stack:
         peers = crowd(lab, stack)
         peers[0].ask("abandon")
@@ -316,3 +316,32 @@ signal.raise_signal(signal.SIGTERM)
         script.interrupt()
         assert script.line() == "mine"
         assert script.end()[0] == 0
+
+
+def test_without_room_for_a_clock() -> None:
+    """26. Where the system has no room for another thread, the Manager ends all the same when it is told to."""
+    program = """
+import threading
+from msl_network import Config, Manager, hookimpl, run_forever
+
+class Up:
+    @hookimpl
+    async def started(self, manager):
+        start = threading.Thread.start
+        def none(thread):
+            if isinstance(thread, threading.Timer):
+                raise RuntimeError("can't start new thread")
+            start(thread)
+        threading.Thread.start = none
+        print("up", flush=True)
+
+settings = {"host": "127.0.0.1", "port": 0, "tls": {"enabled": False}}
+run_forever(config=Config.from_dict({"manager": settings}), plugins=[Up()])
+"""
+    with Script(program) as script:
+        assert script.line() == "up"
+        script.send_signal(signal.SIGTERM)
+        status, _, errors = script.end()
+        assert status == 0
+        assert "there is no clock: can't start new thread" in errors
+        assert errors.rstrip().endswith("Network Manager stopped")
