@@ -50,7 +50,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    """27: Each mistake is a status that is not 0 and one line that says what is wrong; no traceback, no output."""
+    """27. Each mistake is a status that is not 0 and one line that says what is wrong; no traceback, no output."""
     (tmp_path / "text").write_text("this is neither a database nor a key\n" * 50)
     (tmp_path / "bad.toml").write_text("[manager\n")
     (tmp_path / "key.toml").write_text("[manager]\nprt = 5\n")

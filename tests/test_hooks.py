@@ -221,7 +221,7 @@ async def test_store_that_fails_refuses(caplog: pytest.LogCaptureFixture) -> Non
 
 @pytest.mark.anyio
 async def test_trouble_is_told_of_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """21: The same trouble is one line a minute, however many peers it refuses; another trouble is another line."""
+    """21. The same trouble is one line a minute, however many peers it refuses; another trouble is another line."""
     now = [1000.0]
     monkeypatch.setattr("msl_network.hooks.monotonic", lambda: now[0])
     guard = Guard("a", [], StoreError("locked"))

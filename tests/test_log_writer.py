@@ -282,7 +282,7 @@ def test_end_writes_what_waits() -> None:
 
 
 def test_end_does_not_wait_for_what_is_stuck() -> None:
-    """26: Stuck, failing and busy targets together hold up the end for the given time at most, and only once."""
+    """26. Stuck, failing and busy targets together hold up the end for the given time at most, and only once."""
     logger, writers, one, two = two_targets()
     one.set(is_stuck=True)
     two.set(is_stuck=True)
@@ -407,7 +407,7 @@ def test_stream_without_a_descriptor() -> None:
 
 
 def test_stuck_terminal_does_not_keep_the_interpreter() -> None:
-    """26: A process whose stderr nobody reads ends, with its own status, although a thread is stuck in writing."""
+    """26. A process whose stderr nobody reads ends, with its own status, although a thread is stuck in writing."""
     program = (
         "import logging, sys\n"
         "from msl_network.log_writer import LogWriter, text_sink, end\n"

@@ -345,7 +345,7 @@ def test_signal_ends_the_process(number: signal.Signals) -> None:
 
 
 def test_stderr_that_nobody_reads(home: Path) -> None:
-    """26: A terminal that takes no more holds up nobody: peers are served, the file has all, the end is clean."""
+    """26. A terminal that takes no more holds up nobody: peers are served, the file has all, the end is clean."""
     with process("--without", "login", "--without", "hostname") as (manager, port):
         for number in range(400):  # three lines each, twice of what a pipe holds
             with closing(Talker(port)) as peer:
@@ -360,7 +360,7 @@ def test_stderr_that_nobody_reads(home: Path) -> None:
 
 @pytest.mark.parametrize(("soft", "hard", "said"), [(64, 300, "too few for 1000 peers"), (64, 1200, "may have 1200")])
 def test_as_many_connections_as_the_system_allows(soft: int, hard: int, said: str, home: Path) -> None:
-    """22: The process allows itself as many open files as it may have, and says whether they are enough."""
+    """22. The process allows itself as many open files as it may have, and says whether they are enough."""
     limits = f"ulimit -Sn {soft} && ulimit -Hn {hard} && "
     start = f"exec {sys.executable} -m msl_network start -H 127.0.0.1 -p 0 --disable-tls"
     with subprocess.Popen(["bash", "-c", limits + start], stderr=subprocess.PIPE, text=True) as manager:

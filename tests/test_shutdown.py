@@ -66,7 +66,7 @@ async def test_port_is_free_while_peers_are_closed(transport: str, caplog: pytes
 
 
 async def test_connections_in_time_wait(transport: str) -> None:
-    """28: Connections that the Manager has closed, which the system remembers, do not keep the port."""
+    """28. Connections that the Manager has closed, which the system remembers, do not keep the port."""
     async with Manager(config(transport)) as first, client(first) as peer:
         await peer.write(b"disconnect\n")
         await peer.eof()
@@ -104,7 +104,7 @@ class Plugin:
 
 
 async def test_one_clock(transport: str, tmp_path: Path) -> None:
-    """26: Peers that take nothing, handshakes and a plugin that hangs have their time together."""
+    """26. Peers that take nothing, handshakes and a plugin that hangs have their time together."""
     plugin = Plugin(tmp_path / "x.db")
     settings = config(transport, limits=QUICK, plugin_settings={"sqlite": {"path": str(plugin.path)}})
     async with anyio.create_task_group() as task_group:
@@ -123,7 +123,7 @@ async def test_one_clock(transport: str, tmp_path: Path) -> None:
 
 
 async def test_thread_that_hangs_does_not_keep_the_store(transport: str, tmp_path: Path) -> None:
-    """26: A command whose thread hangs keeps `serve` from returning, but no peer, no plugin and no record."""
+    """26. A command whose thread hangs keeps `serve` from returning, but no peer, no plugin and no record."""
     plugin = Plugin(tmp_path / "x.db")
     settings = config(transport, limits=QUICK, plugin_settings={"sqlite": {"path": str(plugin.path)}})
     is_served = anyio.Event()
@@ -173,7 +173,7 @@ async def test_cancelled_in_the_same_order(transport: str, tmp_path: Path) -> No
 
 
 async def test_peers_in_the_tls_handshake(transport: str, home: Path) -> None:
-    """26: Who connects and says nothing, in the middle of TLS, is closed in the time that peers have."""
+    """26. Who connects and says nothing, in the middle of TLS, is closed in the time that peers have."""
     settings = config(transport, tls={"enabled": True}, limits={**QUICK, "handshake_timeout": "60 s"})
     with closing(socket.socket()) as silent, closing(socket.socket()) as half:
         async with Manager(settings) as manager:

@@ -144,7 +144,7 @@ def test_answer_after_the_end_of_the_loop(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_thread_that_hangs_does_not_keep_the_interpreter(backend: str) -> None:
-    """20: A program whose look-up hangs ends all the same, on both backends."""
+    """20. A program whose look-up hangs ends all the same, on both backends."""
     program = (
         "import anyio, threading\n"
         "from msl_network.threads import Threads\n"

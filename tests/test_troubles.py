@@ -176,7 +176,7 @@ def calling(lab: Lab) -> Iterator[Talker]:
 
 
 def test_locked_database(tmp_path: Path) -> None:
-    """21: While another program has locked the database, calls go on, logins are refused, and records wait.
+    """21. While another program has locked the database, calls go on, logins are refused, and records wait.
 
     The lock is of the kind that not even reading is possible: that of a database without a write-ahead log.
     """
@@ -220,7 +220,7 @@ def without_journal(path: Path, folder: Path) -> Iterator[Lab]:
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    """21: On a full disk calls and logins go on, what cannot be written waits, and is written when there is room again.
+    """21. On a full disk calls and logins go on, what cannot be written waits, and is written when there is room again.
 
     Neither the database nor the log can grow any more; the terminal is told of both, once.
     """
@@ -239,7 +239,7 @@ def test_full_disk(tmp_path: Path) -> None:
 
 
 def test_killed(tmp_path: Path) -> None:
-    """28: SIGKILL in a burst of connections: no record that anybody was shown is lost, and the port is free at once."""
+    """28. SIGKILL in a burst of connections: no record that anybody was shown is lost, and the port is free at once."""
     with Lab(tmp_path) as lab:
         thread = threading.Thread(target=connect_until_killed, args=[lab])
         with closing(Talker(lab.port)) as boss, closing(Talker(lab.port, "Idle")):

@@ -288,7 +288,7 @@ async def test_read_only(path: Path, caplog: pytest.LogCaptureFixture, monkeypat
 async def test_read_only_for_a_while(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """21: A database that can be written again is written again, by itself."""
+    """21. A database that can be written again is written again, by itself."""
     monkeypatch.setattr(sqlite, "RETRY", 0.001)
     async with Sqlite(str(path)).open_store(None):
         pass
@@ -310,7 +310,7 @@ async def test_read_only_for_a_while(
 async def test_damaged_for_a_while(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """21: A database that is damaged while it is used is one line; when it is well again, all goes on."""
+    """21. A database that is damaged while it is used is one line; when it is well again, all goes on."""
     monkeypatch.setattr(sqlite, "RETRY", 0.001)
     async with Sqlite(str(path)).open_store(None) as store:
         await store.users.insert(make_user())
@@ -494,7 +494,7 @@ async def test_records_are_written_in_batches(path: Path, monkeypatch: pytest.Mo
 
 
 async def test_records_that_keep_coming_are_written_in_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """22: What comes while records are written is the next batch; a list has what came before it."""
+    """22. What comes while records are written is the next batch; a list has what came before it."""
     sizes = []
     insert = sqlite._insert_records
 
@@ -607,7 +607,7 @@ async def test_locked_for_a_while(
 
 
 async def test_who_reads_does_not_wait_for_who_writes(path: Path) -> None:
-    """21: While another program has locked the database, who needs no lock is not behind those that wait for it."""
+    """21. While another program has locked the database, who needs no lock is not behind those that wait for it."""
     done: list[str] = []
     async with Sqlite(str(path)).open_store(None) as store:
         await store.users.insert(make_user())
@@ -644,7 +644,7 @@ async def test_lock_that_ends_in_time(path: Path) -> None:
 
 
 async def test_disk_that_does_not_answer(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """26: When SQLite hangs, who waits for it can be cancelled, and the store is left when its time is over."""
+    """26. When SQLite hangs, who waits for it can be cancelled, and the store is left when its time is over."""
     gate, entered = threading.Event(), threading.Event()
 
     def hang(connection: sqlite3.Connection) -> None:
@@ -667,7 +667,7 @@ async def test_disk_that_does_not_answer(path: Path, caplog: pytest.LogCaptureFi
 
 
 async def test_time_to_finish(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """26: The deadline of the scope in which the store is left is when it gives up writing, and says what is lost."""
+    """26. The deadline of the scope in which the store is left is when it gives up writing, and says what is lost."""
     async with Sqlite(str(path)).open_store(None) as reader:  # keeps the journal, so the end has nothing else to do
         with closing(sqlite3.connect(path, isolation_level=None)) as other, anyio.CancelScope() as ending:
             start = anyio.current_time()

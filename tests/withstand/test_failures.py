@@ -1,50 +1,29 @@
-"""Failures: every call ends, whatever happens to who should answer it; and so does the Manager, when it is told to."""
+"""Failures: every call ends, whatever happens to who should answer it.
+
+How the Manager itself ends is tested in ``test_ending.py``, ``test_exit_status.py`` and ``test_troubles.py``.
+"""
 
 from __future__ import annotations
 
 import json
-import signal
 import socket
-import sqlite3
-import struct
-import time
-from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.abc
 import pytest
 
-from tests.interop.lab import eventually
 from tests.laboratory import HERE
-from tests.wire_peer import WirePeer, client, connected, service, until
+from tests.wire_peer import client, connected, service, until
 
-from . import program as blocking
-from .program import MEBI, add_users
+from .ends import fin, goodbye, rst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from msl_network import Manager
 
-    from .program import Caller, Program
+    from .program import Program
 
 pytestmark = pytest.mark.anyio
-
-
-async def fin(peer: WirePeer) -> None:
-    await peer.stream.aclose()
-
-
-async def rst(peer: WirePeer) -> None:
-    raw: socket.socket = peer.stream.extra(anyio.abc.SocketAttribute.raw_socket)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    await peer.stream.aclose()
-
-
-async def goodbye(peer: WirePeer) -> None:
-    await peer.write(b'{"service": "Echo", "attribute": "__disconnect__"}\r\n')
 
 
 # 23: a Service that leaves
@@ -136,94 +115,7 @@ async def test_free_at_once(manager: Manager, end: Callable[..., Any]) -> None:
                 assert (await user.read())["uid"] == number
 
 
-# 26: the end of the Manager
-
-
-def stuck(stack: ExitStack, program: Program) -> list[Caller]:
-    """Connect peers that keep a Manager from ending if anything does; return those that read."""
-    silent = stack.enter_context(blocking.connected(program.port))
-    shy = stack.enter_context(blocking.connected(program.port))
-    assert shy.read()["attribute"] == "identity"
-    echo = stack.enter_context(blocking.service(program.port))
-    deaf = stack.enter_context(blocking.client(program.port, "Deaf"))
-    user = stack.enter_context(blocking.client(program.port, "User"))
-    user.manager("link", "Echo")
-    user.call("Echo", "echo", uid="open")
-    assert echo.read()["uid"] == "open"
-    user.call("Manager", "port", uid="prompted")
-    assert user.read()["attribute"] == "username"
-    deaf.call("Echo", "echo", uid="large")
-    request = echo.read()
-    echo.send(error=False, requester=request["requester"], result="x" * 20 * MEBI, uid="large")
-    return [silent, shy, echo, user]
-
-
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "shutdown_manager"])
-def test_end(home: Path, start: Callable[..., Program], how: str) -> None:
-    """26. Told to end, the Manager closes all connections, records that, and is gone with status 0 within 5 s."""
-    add_users(home, admins=("root",), root="pw")
-    program = start(limits={} if how == "SIGTERM" else {"shutdown_timeout": "200 ms"})
-    with ExitStack() as stack:
-        peers = stuck(stack, program)
-        admin = stack.enter_context(blocking.client(program.port, "Boss"))
-        if how == "shutdown_manager":
-            admin.call("Manager", "port", uid="p")
-            assert admin.read()["attribute"] == "username"
-            admin.send(result="root")
-            assert admin.read()["attribute"] == "password"
-            admin.send(result="pw")
-            assert admin.read()["result"] == program.port
-        began = time.monotonic()
-        if how == "shutdown_manager":
-            admin.call("Manager", "shutdown_manager", uid="s")
-        else:
-            program._popen.send_signal(getattr(signal, how))
-        for peer in [*peers, admin]:
-            peer.ended()
-        assert program.wait() == 0
-        assert time.monotonic() - began < 5
-    assert "Traceback" not in program.transcript
-    with closing(sqlite3.connect(home / "manager.sqlite3")) as connection:
-        rows = connection.execute("SELECT port, message FROM connections ORDER BY pid").fetchall()
-    ends = dict(rows)
-    joined = {port for port, message in rows if message.startswith("connected as")}
-    assert len(joined) >= 4
-    assert {ends[port] for port in joined} == {"disconnected"}
-
-
-# 28: the death of the Manager
-
-
-def test_killed(home: Path, start: Callable[..., Program]) -> None:
-    """28. After SIGKILL the database is sound, has what was committed, and the port can be listened on at once."""
-    program = start()
-    with ExitStack() as stack:
-        echo = stack.enter_context(blocking.service(program.port))
-        users = [stack.enter_context(blocking.client(program.port, f"C{number}")) for number in range(20)]
-        ports = {user.sock.getsockname()[1] for user in users}
-
-        def written() -> set[int]:
-            with closing(sqlite3.connect(home / "manager.sqlite3")) as connection:
-                rows = connection.execute("SELECT port FROM connections WHERE message = 'connected as a client'")
-                return {port for (port,) in rows}
-
-        eventually(lambda: ports <= written())
-        for user in users:
-            user.call("Echo", "echo", uid="open")
-        echo.read()
-        program.kill()
-        program.wait()
-        for peer in [echo, *users]:
-            peer.ended()
-        again = start(port=program.port)
-        assert again.port == program.port
-        with closing(sqlite3.connect(home / "manager.sqlite3")) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert ports <= written()
-        with blocking.service(again.port), blocking.client(again.port) as user:
-            assert user.manager("link", "Echo")
-            user.call("Manager", "port", uid="p")
-            assert user.read()["attribute"] == "username"
+# 28: the port
 
 
 def test_port_of_another(start: Callable[..., Program]) -> None:

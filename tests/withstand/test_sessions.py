@@ -7,7 +7,6 @@ import logging
 import os
 import resource
 import socket
-import struct
 import sys
 import time
 from contextlib import ExitStack, closing, suppress
@@ -23,6 +22,7 @@ from tests.interop.lab import eventually
 from tests.wire_peer import WirePeer, client, config, connected, service, until
 
 from . import network
+from .ends import ENDS, fin, no_more, rst
 from .network import cable
 from .program import MEBI, Caller, Program
 from .program import client as blocking_client
@@ -246,42 +246,6 @@ def test_computer_that_is_gone(home: Path) -> None:
 
 
 # 4: the end of a connection, whatever it is
-
-
-async def fin(peer: WirePeer) -> None:
-    await peer.stream.aclose()
-
-
-async def rst(peer: WirePeer) -> None:
-    raw: socket.socket = peer.stream.extra(anyio.abc.SocketAttribute.raw_socket)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    await peer.stream.aclose()
-
-
-async def half_a_line(peer: WirePeer) -> None:
-    await peer.write(b'{"service": "Ec')
-    await peer.stream.aclose()
-
-
-async def no_more(peer: WirePeer) -> None:
-    stream: Any = peer.stream
-    await stream.send_eof()
-
-
-async def goodbye(peer: WirePeer) -> None:
-    await peer.write(b'{"service": "x", "attribute": "__disconnect__"}\r\n')
-
-
-async def too_long(peer: WirePeer) -> None:
-    await peer.write(b"x" * 100 * KIBI + b"\n")
-
-
-async def broken_then_rst(peer: WirePeer) -> None:
-    await peer.write(b'{}\nnull\n[]\n\xff\n{"result": 1}\n{"attribute": 1}\n')
-    await rst(peer)
-
-
-ENDS = [fin, rst, half_a_line, no_more, goodbye, too_long, broken_then_rst]
 
 
 class Fails:
@@ -536,7 +500,8 @@ async def test_last_line_without_newline(manager: Manager) -> None:
                 await stranger.read()
                 await stranger.write(b'{"result": {"type": "client", "name": "Half"}}')
                 await end(stranger)
-                await stranger.eof() if end is no_more else None
+                if end is no_more:
+                    await stranger.eof()
             async with client(manager, "Half") as half:
                 await half.write(json.dumps({"service": "Echo", "attribute": "echo", "uid": "half"}).encode())
                 await end(half)
