@@ -167,6 +167,15 @@ def test_two_calls_with_one_uid() -> None:
     assert (one.open_calls, echo.open_calls) == (0, 0)
 
 
+def test_two_calls_with_one_uid_that_nobody_answers() -> None:
+    """A Service that leaves leaves both."""
+    registry, one, two, echo = small()
+    for client, uid in ((one, "same"), (two, "same"), (one, "1"), (one, "same")):
+        registry.request(client, "Echo", uid)
+    left = [(call.client, call.service, call.uid) for call in registry.leave_service(echo)]
+    assert left == [(one, echo, "same"), (one, echo, "same"), (one, echo, "1"), (two, echo, "same")]
+
+
 def test_a_call_that_is_withdrawn() -> None:
     """It is as if it had never been opened."""
     registry, one, _, echo = small()

@@ -62,7 +62,7 @@ def _request(codec: JsonLinesCodec, line: bytes, long: LongLine | None) -> Any:
             return None  # the router refuses it: a name that is cut is too long
         sent = codec.encode_request(request, "A[h:1]")
     except MessageError as error:
-        return str(error), error.uid
+        return type(error), error.uid  # its text may name what stands for a piece
     return repr(readers.service(_restored(sent, long)))
 
 
@@ -71,7 +71,7 @@ def _reply(codec: JsonLinesCodec, line: bytes, long: LongLine | None) -> Any:
     try:
         reply = codec.decode_reply(line)
     except MessageError as error:
-        return str(error), error.uid
+        return type(error), error.uid  # its text may name what stands for a piece
     if isinstance(reply, Request):
         return (
             None
