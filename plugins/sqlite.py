@@ -53,7 +53,7 @@ logger = logging.getLogger("msl_network.sqlite")
 IN_MEMORY: Final = ":memory:"  # as in 1.0: nothing is kept after the Manager stops
 
 BUSY: Final = 2.0  # seconds to wait for another program's lock: a command line writes for milliseconds
-TRY: Final = 0.02  # seconds that one attempt may hold up the thread, which reads meanwhile could use
+TRY: Final = 0.005  # seconds that one attempt may hold up the thread: others may want to read meanwhile
 AGAIN: Final = 0.03  # seconds between attempts
 RETRY: Final = 1.0  # seconds between attempts to write records while there is trouble
 GATHER: Final = 0.05  # seconds in which records become one transaction

@@ -670,10 +670,10 @@ async def test_time_to_finish(path: Path, caplog: pytest.LogCaptureFixture) -> N
     """26. The deadline of the scope in which the store is left is when it gives up writing, and says what is lost."""
     async with Sqlite(str(path)).open_store(None) as reader:  # keeps the journal, so the end has nothing else to do
         with closing(sqlite3.connect(path, isolation_level=None)) as other, anyio.CancelScope() as ending:
-            start = anyio.current_time()
             async with Sqlite(str(path)).open_store(None) as store:
                 other.execute("BEGIN EXCLUSIVE")
                 store.records.add(make_record())
+                start = anyio.current_time()
                 ending.deadline = start + 0.4
             assert anyio.current_time() - start < sqlite.FINISH
         assert await reader.records.list() == []
