@@ -128,7 +128,7 @@ def run_all(words: argparse.Namespace, random: Random, folder: Path, tally: Tall
         has_trio=importlib.util.find_spec("trio") is not None,
     )
     manager = ManagerProcess(folder, words.auth, words.plugin, tls=words.tls)
-    cast = Cast(numbers, folder, manager.access, random, tally)
+    cast = Cast(numbers, folder, manager, random, tally)
     faults = Faults(manager, cast, random, tally, words.seconds)
     try:
         Run(manager, cast, faults, tally, tell).run(words.seconds)

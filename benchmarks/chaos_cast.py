@@ -11,15 +11,15 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_manager import LIMITS, free_port
+from .chaos_manager import free_port
 from .chaos_member import Member
 
 if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
+    from .chaos_manager import ManagerProcess
     from .chaos_tally import Tally
-    from .chaos_wire import Access
 
 __all__ = ["BENCH", "CLIENTS", "SERVICES", "Cast", "Numbers"]
 
@@ -66,17 +66,17 @@ class Cast:
     Args:
         numbers: How many there are.
         folder: Where their logs are to be.
-        access: How to get at the Manager.
+        manager: The Manager.
         random: The chance.
         tally: Who takes what they tell.
     """
 
-    def __init__(self, numbers: Numbers, folder: Path, access: Access, random: Random, tally: Tally) -> None:
+    def __init__(self, numbers: Numbers, folder: Path, manager: ManagerProcess, random: Random, tally: Tally) -> None:
         self.numbers = numbers
         self.members: dict[str, Member] = {}
         self.services = [f"Echo{number}" for number in range(1, numbers.services + 1)] + [OLD] * bool(numbers.old)
         self._folder = folder
-        self._access = access
+        self._manager = manager
         self._random = random
         self._tally = tally
         self._proxy = free_port()
@@ -173,12 +173,12 @@ class Cast:
         options = {
             "name": unique,
             "seed": self._random.random(),
-            "access": asdict(self._access),
+            "access": asdict(self._manager.access),
             "proxy": self._proxy,
             "services": self.services,
             "bench": BENCH,
             "bound": self.numbers.bound,
-            "limits": {key: value for key, value in LIMITS.items() if not isinstance(value, str)},
+            "limits": dict(self._manager.limits),
             "backend": self._random.choice(["asyncio", "trio"]) if self.numbers.has_trio else "asyncio",
             **others,
         }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .chaos_cast import Cast
-    from .chaos_manager import ManagerProcess, State
+    from .chaos_manager import ManagerProcess
     from .chaos_tally import Tally
 
 __all__ = ["Faults"]
@@ -54,9 +54,6 @@ class Faults:
     def __init__(self, manager: ManagerProcess, cast: Cast, random: Random, tally: Tally, seconds: float) -> None:
         self.is_manager_at_risk = False
         """Whether the Manager may be killed and ended."""
-
-        self.fresh: State | None = None
-        """How the Manager was when it had been started the last time."""
 
         self._manager = manager
         self._cast = cast
@@ -100,7 +97,6 @@ class Faults:
         """
         self._tally.times["to start the Manager"].append(self._manager.start())
         self._tally.evidence.up("Manager", time.monotonic())
-        self.fresh = self._manager.look()
 
     def end_manager(self) -> None:
         """Ask the Manager to end."""

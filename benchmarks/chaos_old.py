@@ -119,6 +119,7 @@ class OldClient:
         try:
             link = client.link(service, timeout=self.bound)
         except RuntimeError as error:
+            self.check_alive(client)  # or it is the event loop that has ended
             self.books.not_linked(service, words(error))
             return
         except FutureTimeoutError:
@@ -145,6 +146,7 @@ class OldClient:
             try:
                 self.books.result(call.number, self.wait(client, future))
             except RuntimeError as error:
+                self.check_alive(client)
                 self.books.error(call.number, words(error))
             except FutureTimeoutError:
                 self.books.ledger.hang(call.number)

@@ -1,11 +1,12 @@
-"""A plugin of the Manager that tells how it is when it gets SIGUSR1; nothing of the Manager is changed.
+"""A plugin of the Manager that tells how it is when it gets SIGUSR1, and ends it when its standard input does.
 
     [plugins.chaos_probe]
     use = "chaos_probe:Probe"
     file = "state.json"
 
-Rule of this file: it looks, and writes one file. It uses what every plugin may use, and counts objects by the names of
-their classes, so it must not know how the Manager keeps its books.
+Rule of this file: it looks, and writes one file; whoever started the Manager holds the other end of its standard input,
+so that the Manager does not stay when that one was killed. It uses what every plugin may use, and counts objects by the
+names of their classes, so it must not know how the Manager keeps its books.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Probe:
     async def started(self, manager: Manager) -> None:
         """Be ready."""
         self.number = 0
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.tell, manager)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self.tell, manager)
+        loop.add_reader(sys.stdin, manager.stop)
         self.tell(manager)
 
     def tell(self, manager: Manager) -> None:

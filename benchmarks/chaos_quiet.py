@@ -20,6 +20,9 @@ MORE_MEMORY: Final = 10 * MEGA
 MORE_BLOCKS: Final = 2000
 """How many more pieces of memory are no leak: caches fill. A run has thousands of connections, and each has dozens."""
 
+MORE_OBJECTS: Final = 2
+"""How many more objects of a class are no leak: who waits for the next connection still knows the last one."""
+
 MORE_THREADS: Final = 40
 """How many more threads are no leak: as many as anyio keeps for work that would block."""
 
@@ -36,7 +39,7 @@ def is_quiet(state: State, fresh: State) -> bool:
         and not state.services
         and state.tasks <= fresh.tasks
         and state.descriptors <= fresh.descriptors
-        and not state.objects.get("Peer")
+        and not more_objects(state, fresh)
     )
 
 
@@ -45,7 +48,7 @@ def compare(state: State, fresh: State, first: State | None) -> list[str]:
 
     Args:
         state: How the Manager is.
-        fresh: How this process was before anybody came.
+        fresh: How one was before anybody came.
         first: How one was when it had become quiet for the first time, warm from work; None if it is now.
     """
     problems = []
@@ -58,10 +61,8 @@ def compare(state: State, fresh: State, first: State | None) -> list[str]:
     ):
         if found > limit:
             problems.append(f"everybody has left, and there are {found} {what}; {limit} are allowed")
+    problems += more_objects(state, fresh)
     if first is not None:
-        for kind, number in state.objects.items():
-            if number > first.objects.get(kind, 0):
-                problems.append(f"there are {number} objects of {kind}, there were {first.objects.get(kind, 0)}")
         for what, found, before, more in (
             ("pieces of memory in use", state.blocks, first.blocks, MORE_BLOCKS),
             ("bytes of memory", state.memory, first.memory, MORE_MEMORY),
@@ -69,6 +70,20 @@ def compare(state: State, fresh: State, first: State | None) -> list[str]:
             if found > before + more:
                 problems.append(f"there are {found} {what}, there were {before}; {more} more are allowed")
     return problems
+
+
+def more_objects(state: State, fresh: State) -> list[str]:
+    """Return of which classes of the package there are more objects than before.
+
+    Args:
+        state: How the Manager is.
+        fresh: How one was before anybody came.
+    """
+    return [
+        f"there are {number} objects of {kind}, there were {fresh.objects.get(kind, 0)}"
+        for kind, number in state.objects.items()
+        if number > fresh.objects.get(kind, 0) + MORE_OBJECTS
+    ]
 
 
 def shown(state: State) -> str:

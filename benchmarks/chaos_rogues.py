@@ -28,6 +28,13 @@ MISDEEDS: Final[dict[str, Callable[[Rogue], None]]] = {
 """What can be done, by what it is called."""
 
 
+REST: Final = 0.1
+"""How long somebody rests after a misdeed, in seconds, on average."""
+
+REST_AFTER_LOGIN: Final = 3.0
+"""As above, when each connection costs the Manager a third of a second of a core: it is not to do nothing else."""
+
+
 def misbehave(part: Part, number: int) -> None:
     """Do one bad thing after the other until it is enough.
 
@@ -36,6 +43,7 @@ def misbehave(part: Part, number: int) -> None:
         number: The how manieth of them this is.
     """
     random = part.chance()
+    rest = REST_AFTER_LOGIN if part.direct.username else REST
     names = sorted(part.options.get("misdeeds") or MISDEEDS)
     while not (part.orders.stop.is_set() or part.orders.settle.is_set()):
         name = random.choice(names)
@@ -46,7 +54,7 @@ def misbehave(part: Part, number: int) -> None:
         except Gone:
             part.report.count(f"fault: {name}")
             part.orders.pause(random.uniform(0, 0.05))
-        part.orders.pause(random.expovariate(1 / 0.1))
+        part.orders.pause(random.expovariate(1 / rest))
 
 
 def run(part: Part) -> None:

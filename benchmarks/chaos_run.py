@@ -30,8 +30,14 @@ SECONDS: Final = 1.0
 STRETCH: Final = 120 * SECONDS
 """How long it takes until there is quiet, about."""
 
-QUIET: Final = 30 * SECONDS
-"""How long the Manager has to be as it was when everybody has left: longer than each of its limits."""
+QUIET: Final = 8 * SECONDS
+"""How long the Manager has to be as it was when everybody has left, beyond its own limits."""
+
+SHORT: Final = 20 * SECONDS
+"""A run that is shorter has two stretches only, since each is followed by some seconds of quiet."""
+
+VERY_SHORT: Final = 5 * SECONDS
+"""A run that is shorter has one stretch, in which the Manager is not ended."""
 
 PROGRESS: Final = 10 * SECONDS
 """How often it is said how things go."""
@@ -75,13 +81,17 @@ class Run:
         self._faults.start_manager()
         self._faults.end_manager()
         self._faults.start_manager()
-        for length, is_manager_at_risk in stretches(seconds):
+        fresh = self._manager.look()
+        parts = stretches(seconds)
+        for number, (length, is_manager_at_risk) in enumerate(parts, 1):
+            risk = ", and the Manager is ended, too" if is_manager_at_risk else ""
+            self._tell(f"stretch {number} of {len(parts)}: {length:.0f} s of trouble{risk}")
             self._faults.is_manager_at_risk = is_manager_at_risk
             self._cast.start()
             self._trouble(length)
             self._settle()
             self._cast.end()
-            self._be_quiet()
+            self._be_quiet(fresh)
         self._faults.end_manager()
         self._tally.read_log(self._manager.new_lines())
         for problem in self._manager.problems_of_database():
@@ -109,11 +119,10 @@ class Run:
             text = f"{name} has not got through to all Services although there is no trouble"
             self._tally.problem("not recovered", text)
 
-    def _be_quiet(self) -> None:
+    def _be_quiet(self, fresh: State) -> None:
         """See that the Manager is as it was before everybody came."""
-        fresh = self._faults.fresh
-        assert fresh is not None
-        deadline = time.monotonic() + QUIET
+        limits = self._manager.limits
+        deadline = time.monotonic() + QUIET + max(limits["handshake_timeout"], limits["prompt_timeout"])
         while not is_quiet(state := self._manager.look(), fresh) and time.monotonic() < deadline:
             time.sleep(10 * STEP)
         self._tell(f"quiet: {shown(state)}")
@@ -130,7 +139,7 @@ class Run:
         memory = self._manager.memory()
         self._most = max(self._most, memory)
         if time.monotonic() > self._next_progress:
-            self._next_progress += PROGRESS
+            self._next_progress = time.monotonic() + PROGRESS
             descriptors = self._manager.descriptors()
             self._tell(f"{self._tally.progress()}; the Manager: {memory // 10**6} MB, {descriptors} descriptors")
 
@@ -141,6 +150,10 @@ def stretches(seconds: float) -> list[tuple[float, bool]]:
     Args:
         seconds: How long all of them take together.
     """
+    if seconds < VERY_SHORT:
+        return [(seconds, False)]
+    if seconds < SHORT:
+        return [(seconds / 2, False), (seconds / 2, True)]
     warm_up = min(STRETCH, seconds / 8)
     parts = [(warm_up, False)]
     for share, is_manager_at_risk in ((0.4, False), (0.45, True), (0.15, False)):

@@ -38,6 +38,7 @@ class Access:
 
     Args:
         port: The port of the Manager.
+        timeout: How long connecting and shaking hands may take, in seconds.
         cert_file: Its certificate; empty if it does without TLS.
         username: A user.
         password: The password of the user.
@@ -45,6 +46,7 @@ class Access:
     """
 
     port: int
+    timeout: float = 10.0
     cert_file: str = ""
     username: str = ""
     password: str = ""
@@ -52,7 +54,7 @@ class Access:
 
     def keywords(self) -> dict[str, Any]:
         """Return what the Clients and Services of the library, and those of 1.0, are to be given."""
-        words: dict[str, Any] = {"host": "localhost", "port": self.port}
+        words: dict[str, Any] = {"host": "localhost", "port": self.port, "timeout": self.timeout}
         words |= {"cert_file": self.cert_file} if self.cert_file else {"disable_tls": True}
         given = {"username": self.username, "password": self.password, "password_manager": self.password_manager}
         return words | {key: value for key, value in given.items() if value}
@@ -63,7 +65,6 @@ class Wire:
 
     Args:
         access: Which Manager.
-        timeout: How long connecting, sending and shaking hands may take, in seconds.
         tls: Whether to use TLS, if the Manager does.
         source: The address to come from; on Linux, all of 127.0.0.0/8 are ours.
 
@@ -71,13 +72,15 @@ class Wire:
         Gone: If there is no Manager.
     """
 
-    def __init__(self, access: Access, timeout: float = 10.0, *, tls: bool = True, source: str = "127.0.0.1") -> None:
+    def __init__(self, access: Access, *, tls: bool = True, source: str = "127.0.0.1") -> None:
         self.access = access
-        self.timeout = timeout
+        self.timeout = access.timeout
+        """How long connecting, sending and shaking hands may take, in seconds."""
+
         self._received = bytearray()
         self._searched = 0
         try:
-            self.sock = socket.create_connection(("127.0.0.1", access.port), timeout, (source, 0))
+            self.sock = socket.create_connection(("127.0.0.1", access.port), self.timeout, (source, 0))
             self.port: int = self.sock.getsockname()[1]
             if tls and access.cert_file:
                 context = ssl.create_default_context(cafile=access.cert_file)
