@@ -211,8 +211,6 @@ class LongLine:
             if len(text) > MAX_UNCUT:
                 raise MessageError(f"the line is not usable JSON: {MAX_UNCUT} bytes without a comma or a text")
             return
-        if text[:cut].rstrip()[-1:] in {b"[", b"{"}:  # both sides of this cut could be JSON
-            raise MessageError("the line is not valid JSON: a comma after a bracket", wire_name="JSONDecodeError")
         stack, lowest = self._follow(b"".join(parts[first:place:2]) + parts[place][:comma])
         self._take(text[:cut], stack, lowest, _OUTSIDE, is_text=False)
         self._tail = text[cut:]
@@ -246,6 +244,8 @@ class LongLine:
 
     def _take(self, piece: bytes, stack: bytes, lowest: int, inside: str, *, is_text: bool) -> None:
         """Take a piece: leave it out of the short form, unless it has part of the envelope."""
+        if not inside and piece.rstrip()[-1:] in {b"[", b"{"}:  # a comma follows, and both sides could be JSON
+            raise MessageError("the line is not valid JSON: a comma after a bracket", wire_name="JSONDecodeError")
         self._pieces.append(piece)
         if is_text or lowest > 1:
             behind = (b'"' + (b":0" if inside == _KEY else b"") if inside else b"") + _closing(stack)
