@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 
 import pytest
 from hypothesis import example, given
@@ -69,6 +70,18 @@ def test_the_limit_is_the_longest_line() -> None:
     assert not buffer.overflow
     assert buffer.feed(b"yz\nabc\r\nd\n") == [b"xyz"]
     assert buffer.overflow
+
+
+def test_a_line_that_comes_byte_by_byte() -> None:
+    """What is kept of an unfinished line costs little more than its bytes, however small its pieces are."""
+    data = bytes(range(32, 127)) * 1000
+    buffer = LineBuffer(limit=len(data))
+    for start in range(0, len(data), 2):
+        buffer.feed(data[start : start + 2])
+    assert buffer.held == len(data)
+    assert sum(map(sys.getsizeof, buffer._pieces)) < 2 * len(data)
+    assert buffer.feed(b"\n") == [data]
+    assert buffer.held == 0
 
 
 def test_the_limit_may_change() -> None:
