@@ -17,14 +17,14 @@ from tests.interop.lab import eventually
 from tests.laboratory import HERE
 from tests.wire_peer import WirePeer
 
+from . import network
 from . import program as blocking
-from .program import add_users
+from .network import cable
+from .program import Caller, Program, add_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from .program import Caller, Program
 
 
 @contextmanager
@@ -75,6 +75,33 @@ def test_logins_hold_up_nobody(home: Path, start: Callable[..., Program]) -> Non
                 assert other.read()["attribute"] == "identity"
     assert len(took) > 20
     assert max(took) < 1
+
+
+def test_name_server_that_is_silent(home: Path) -> None:
+    """20. Where no name server answers, a peer of another computer is asked at once, and let in a moment later."""
+    with cable() as between, ExitStack() as stack:
+
+        def connect(computer: str = "") -> Caller:
+            caller = Caller(between.connect(program.port, computer))
+            stack.callback(caller.close)
+            return caller
+
+        program = Program(home, host=network.MANAGER, within=between.within, allow_anonymous=True)
+        stack.callback(program.close)
+        user = connect(between.manager)
+        user.join()
+        with heartbeat(user) as took:
+            began = time.monotonic()
+            far = connect()
+            assert far.read()["attribute"] == "identity"
+            asked = time.monotonic() - began
+            far.send(result={"type": "client", "name": "Far"})
+            names = far.manager("identity")["clients"]
+            let_in = time.monotonic() - began
+        assert f"Far[{network.PEERS}:{far.sock.getsockname()[1]}]" in names
+        assert asked < 0.9  # a look-up takes 1 s at most, and this one does
+        assert let_in < 3
+        assert max(took) < 0.9
 
 
 # 22: many Clients
