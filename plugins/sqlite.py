@@ -255,6 +255,7 @@ class _Database:
         self._connection: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None
         self._is_read_only = False
+        self._is_ending = False
         # with a thread of anyio a disk that hangs would hold up the end of the program
         self._thread = Threads(1, "sqlite")
 
@@ -279,6 +280,7 @@ class _Database:
             await anyio.sleep(AGAIN)
 
     async def close(self) -> None:
+        self._is_ending = True
         await self._thread.run(self._close)
 
     def _call(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -293,6 +295,9 @@ class _Database:
             if isinstance(error, sqlite3.DatabaseError) and any(text in str(error) for text in DAMAGED):
                 self._close()  # it would remember the damage when the file is well again
             raise self._error(error) from error
+        finally:
+            if self._is_ending:  # it took so long that nobody waits for the closing any more
+                self._close()
 
     def _is_replaced(self) -> bool:
         # SQLite does not notice, and would write into a file that has no name any more
