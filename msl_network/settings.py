@@ -282,10 +282,14 @@ def _mark(hint: Any, kind: type[M]) -> M | None:
 def _from_folder(path: str, base: Path) -> str:
     if "\0" in path:
         raise ValueError("found a path with a NUL character, which no file has")
+    return str(base.absolute() / _expanded(path))
+
+
+def _expanded(path: str) -> Path:
     try:
-        return str(base.absolute() / Path(path).expanduser())
+        return Path(path).expanduser()
     except RuntimeError:  # "~nobody": then it is the name of a file
-        return str(base.absolute() / path)
+        return Path(path)
 
 
 def _float(number: float) -> float:
@@ -358,7 +362,7 @@ def _indirect(table: Mapping[str, object], base: Path | None) -> str:
     if more or not isinstance(where, str) or not where:
         raise ValueError(f"found a table, allowed is {_WAYS}")
     if kind == "file":
-        return first_line((base or Path()) / Path(where).expanduser())
+        return first_line((base or Path()) / _expanded(where))
     text = os.environ.get(where)
     if text is None:
         raise ValueError(f"the environment has no variable {where!r}")

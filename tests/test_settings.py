@@ -272,6 +272,7 @@ def test_a_secret_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ({"env": "LAB_NO"}, "the environment has no variable 'LAB_NO'"),
         ({"env": "LAB_EMPTY"}, "the environment variable 'LAB_EMPTY' is empty"),
         ({"file": "no.txt"}, "cannot read the file 'BASE/no.txt': No such file or directory"),
+        ({"file": "~no.body/x"}, "cannot read the file 'BASE/~no.body/x': No such file or directory"),
         ({"file": "."}, "cannot read the file 'BASE': Is a directory"),
         ({"file": "empty.txt"}, "the first line of the file 'BASE/empty.txt' is empty"),
         ({"file": "binary"}, "cannot read the file 'BASE/binary': it is not text in UTF-8"),

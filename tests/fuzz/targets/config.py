@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from msl_network_plugins.hostname import Hostname
@@ -34,21 +33,23 @@ PLUGINS: dict[str, type[Any]] = {
 
 
 def check(data: bytes) -> None:
-    """The input is a file of settings."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "lab.toml")
-        file.write_bytes(data)
-        try:
-            config = Config.load(file)
-            plugins = [
-                (name, build(PLUGINS[name], section, source=str(file), section=f"plugins.{name}", base=file.parent))
-                for name, section in config.sections.items()
-                if name in PLUGINS
-            ]
-        except ConfigError as error:
-            assert str(error).startswith(str(file))  # noqa: PT017
-            assert "\n" not in str(error) or "\\n" in data.decode(errors="replace")  # noqa: PT017
-            return
+    """The input is a file of settings, read as `Config.load` does."""
+    try:
+        settings = tomllib.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return
+    try:
+        config = Config.from_dict(settings, source="lab.toml")
+        plugins = [
+            (name, build(PLUGINS[name], section, source="lab.toml", section=f"plugins.{name}", base=Path()))
+            for name, section in config.sections.items()
+            if name in PLUGINS
+        ]
+    except ConfigError as error:
+        text = str(error)
+        assert text.startswith("lab.toml")
+        assert "\n" not in text or b"\\n" in data or b'"""' in data
+        return
     config.log_level_number()
     assert config.enabled_plugins()
     again = Config.from_dict(tomllib.loads(dump(config, plugins)), source=config.source)
