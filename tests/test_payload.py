@@ -84,6 +84,9 @@ class Sample:
     def __init__(self, value: object) -> None:
         self.value = value
 
+    def __repr__(self) -> str:
+        return f"Sample({self.value!r})"
+
     def to_json(self) -> object:
         return self.value
 
