@@ -90,7 +90,7 @@ def report(outcome: Outcome) -> None:
         print("\n".join(outcome.text.splitlines()[-60:]))
         for path in outcome.found:
             print(f"reproduce with: python -m tests.fuzz {outcome.name} --input {path}")
-            print(f"which is {path.read_bytes()[:1000]!r}")
+            print(f"which is {path.read_bytes()!r}")
 
 
 def main() -> int:
@@ -117,6 +117,8 @@ def main() -> int:
     is_guided = util.find_spec("atheris") is not None and not options.unguided
     if is_guided:
         print(f"inputs by atheris {metadata.version('atheris')}, guided by coverage")
+    elif options.unguided:
+        print("inputs by hypothesis, not guided by coverage")
     else:
         print("inputs by hypothesis, NOT guided by coverage: atheris is not installed (pip install -e '.[fuzz]')")
     print(f"{'target':10} {'tried':>10} {'coverage':>10}   found")
