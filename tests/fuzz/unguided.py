@@ -67,6 +67,7 @@ def main() -> int:
         for last in seeds:
             tried += 1
             harness.attempt(check, last)
+        search()
         while monotonic() < end:
             search()
     except Exception:  # noqa: BLE001 - whatever the target raises is a finding
