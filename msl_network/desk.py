@@ -7,11 +7,11 @@ raises or returns, nothing else happens. It must not know what the commands do.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from .errors import AuthenticationError, BusyError, RequestError, StoreError
+from .errors import ArgumentError, AuthenticationError, BusyError, RequestError, StoreError
 from .handshake import Handshake
 from .hooks import FAILURES, FAILURES_LATER, is_cancelled, without_text
 from .messages import Request, Result
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Desk"]
 
 logger = logging.getLogger("msl_network")
+
+MAX_ARGUMENTS: Final = 64 * 1024
+"""The longest arguments of a request that needs to wait, in bytes: each Client may have hundreds of them wait."""
 
 _NOT_ADMINISTRATOR = "You must be an administrator to send this request to the Manager"
 
@@ -55,6 +58,11 @@ class Desk:
         """
         command = self._commands.find(request.attribute)
         if command.is_async or (command.administrator and not peer.is_admin):
+            size = memoryview(request.args).nbytes + memoryview(request.kwargs).nbytes
+            if size > MAX_ARGUMENTS:
+                raise ArgumentError(
+                    f"the arguments of {command.name} may have {MAX_ARGUMENTS} bytes, these have {size}"
+                )
             if not peer.do(lambda: self._work(peer, request, command)):
                 raise BusyError("too many requests to the Manager wait already; ask again later")
         else:

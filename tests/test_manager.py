@@ -658,6 +658,15 @@ async def test_no_administrator(transport: str, name: bytes, password: bytes) ->
         await user.silence()
 
 
+async def test_administrator_request_that_is_large(transport: str) -> None:
+    """What has to wait for credentials is small, or refused before anybody is asked for them."""
+    async with administrated(transport) as (_, _, user):
+        refusal = await user.manager("set_logging_level", "x" * 100_000)
+        assert refusal == "TypeError: the arguments of set_logging_level may have 65536 bytes, these have 100006"
+        await user.call("Manager", "set_logging_level", "x" * 60_000)
+        assert (await user.read())["attribute"] == "username"
+
+
 async def test_nobody_knows_an_administrator(transport: str) -> None:
     """Without a plugin that knows administrators, nobody is one."""
     async with Manager(config(transport, without=["login"])) as manager, client(manager) as user:
