@@ -194,7 +194,12 @@ def test_answers_have_the_uid(root: Caller) -> None:
     ]
     for number, (name, attribute, args) in enumerate(requests):
         root.call(name, attribute, *args, uid=f"u{number}")
-    assert {root.read()["uid"] for _ in requests} == {f"u{number}" for number in range(len(requests))}
+    replies = [root.read() for _ in requests]
+    assert {reply["uid"] for reply in replies} == {f"u{number}" for number in range(len(requests))}
+    for reply in replies:
+        more = {"message", "traceback"} if reply["error"] else set()
+        assert set(reply) == {"error", "requester", "result", "uid"} | more
+        assert reply["requester"].startswith("U[")
 
 
 def test_administrator_is_asked_once(root: Caller, office: Program) -> None:

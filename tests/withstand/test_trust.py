@@ -243,6 +243,24 @@ async def test_calls_without_a_link(manager: Manager) -> None:
         assert (await echo.read())["uid"] == "free again"
 
 
+async def test_link_counts_once(manager: Manager) -> None:
+    """10. A Client may link again, also while somebody holds a lock, and is linked once: it takes one place."""
+    async with service(manager, max_clients=2), client(manager, "A") as one, client(manager, "B") as two:
+        for _ in range(3):
+            assert (await one.manager("link", "Echo"))["max_clients"] == 2
+        assert (await two.manager("link", "Echo"))["max_clients"] == 2
+        names = await one.manager("acquire_lock", "Echo", shared=True)
+        assert len(names) == 2
+        for user in (one, two):
+            assert (await user.manager("link", "Echo"))["max_clients"] == 2
+        async with client(manager, "C") as three:
+            assert "locked" in await three.manager("link", "Echo")
+            assert await one.manager("unlink", "Echo") is True
+            assert "was not linked" in await one.manager("unlink", "Echo")
+            assert (await three.manager("link", "Echo"))["max_clients"] == 2
+            assert (await one.manager("link", "Echo")).startswith("PermissionError: The maximum number")
+
+
 async def test_lock_is_bypassed_by_no_request(manager: Manager) -> None:
     """10. No form of a request reaches a locked Service from who is not linked: JSON, text, or a forged requester."""
     async with service(manager) as echo, client(manager, "A") as holder, client(manager, "B") as user:
