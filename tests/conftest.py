@@ -11,6 +11,7 @@ import pytest
 from .wire_peer import WAYS
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 # No test asserts time. Continuous integration tries the same examples each time, developers new ones.
@@ -44,3 +45,11 @@ def way(request: pytest.FixtureRequest) -> tuple[str, str]:
 def transport(way: tuple[str, str]) -> str:
     """The transport of `way`."""
     return way[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What tests log may have half characters, which no worker of pytest-xdist can pass on."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
