@@ -85,18 +85,10 @@ def cable() -> Iterator[Cable]:
     made = Cable(f"msl{os.getpid()}")
     names = Path("/etc/netns") / made.manager
     try:
-        for name in (made.manager, made.peers):
-            try:
-                ip("netns", "add", name)
-            except subprocess.CalledProcessError as error:
-                pytest.skip(f"the system lets nobody make network namespaces: {error.stderr.decode().strip()}")
-        names.mkdir(parents=True)
-        (names / "resolv.conf").write_text("nameserver 10.77.0.99\n")
-        ip("link", "add", "cable", "netns", made.manager, "type", "veth", "peer", "name", "cable", "netns", made.peers)
-        for name, address in ((made.manager, MANAGER), (made.peers, PEERS)):
-            ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
-            ip("-n", name, "link", "set", "cable", "up")
-            ip("-n", name, "link", "set", "lo", "up")
+        try:
+            _connect(made, names)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"this system does not make network namespaces: {error.stderr.decode().strip()}")
         yield made
     finally:
         shutil.rmtree(names, ignore_errors=True)
@@ -104,3 +96,15 @@ def cable() -> Iterator[Cable]:
             names.parent.rmdir()
         for name in (made.manager, made.peers):
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def _connect(made: Cable, names: Path) -> None:
+    for name in (made.manager, made.peers):
+        ip("netns", "add", name)
+    names.mkdir(parents=True)
+    (names / "resolv.conf").write_text("nameserver 10.77.0.99\n")
+    ip("link", "add", "cable", "netns", made.manager, "type", "veth", "peer", "name", "cable", "netns", made.peers)
+    for name, address in ((made.manager, MANAGER), (made.peers, PEERS)):
+        ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
+        ip("-n", name, "link", "set", "cable", "up")
+        ip("-n", name, "link", "set", "lo", "up")
