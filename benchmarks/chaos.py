@@ -52,6 +52,12 @@ def options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tls", action="store_true", help="the Manager uses TLS")
     parser.add_argument("--auth", choices=AUTHENTICATIONS, default="none", help="default: %(default)s")
+    parser.add_argument(
+        "--transport",
+        choices=["auto", "protocol", "streams"],
+        default="auto",
+        help="how bytes get in and out of the Manager (default: %(default)s)",
+    )
     parser.add_argument("--clients", type=int, default=9, metavar="N", help="good clients (default: %(default)s)")
     parser.add_argument("--services", type=int, default=3, metavar="N", help="good Services (default: %(default)s)")
     parser.add_argument("--rogues", type=int, default=8, metavar="N", help="who misbehave (default: %(default)s)")
@@ -127,7 +133,7 @@ def run_all(words: argparse.Namespace, random: Random, folder: Path, tally: Tall
         bound=words.bound,
         has_trio=importlib.util.find_spec("trio") is not None,
     )
-    manager = ManagerProcess(folder, words.auth, words.plugin, tls=words.tls)
+    manager = ManagerProcess(folder, words.auth, words.transport, words.plugin, tls=words.tls)
     cast = Cast(numbers, folder, manager, random, tally)
     faults = Faults(manager, cast, random, tally, words.seconds)
     try:

@@ -31,6 +31,10 @@ AGAIN: Final = 0.25 * SECONDS
 BREAK: Final = 0.03 * SECONDS
 """How long a client does nothing between its calls, on average."""
 
+MOST_LARGE: Final = 4
+"""How many large calls a client makes at a time: together they are less than half of what may wait for it, or it would
+lose notifications."""
+
 REGARDLESS: Final = 0.03
 """How often a Service is called although the client is not linked with it: so it learns that it is not there."""
 
@@ -193,4 +197,6 @@ class Books:
         return [self.script.call(name, payload="settle") for name in missing]
 
     def _makes_sense(self, call: Call) -> bool:
+        if call.is_large and sum(other.is_large for other, _ in self.ledger.waiting.values()) >= MOST_LARGE:
+            return False
         return call.service in self.links or call.service == NOBODY or self.random.random() < REGARDLESS

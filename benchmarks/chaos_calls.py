@@ -25,9 +25,11 @@ NOBODY: Final = "Nobody"
 
 KILO: Final = 1000
 
-LARGEST: Final = 900 * KILO
-"""The longest payload, in bytes: long enough for everything that is special about long messages, and less than half of
-what may wait for a client, so that it loses no notification while such a reply is on its way."""
+LARGEST: Final = 500 * KILO
+"""The longest payload, in bytes: long enough for everything that is special about long messages."""
+
+LARGE: Final = 20 * KILO
+"""From how many bytes on a payload is large."""
 
 WINDOW: Final = 40
 """The most calls that a client makes at a time."""
@@ -62,6 +64,11 @@ class Call:
     def args(self) -> tuple[Any, ...]:
         """The arguments of the call."""
         return (self.client, self.number, self.payload, self.seconds)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether much is sent, or is to come back."""
+        return (self.payload if isinstance(self.payload, int) else len(self.payload)) > LARGE
 
     @property
     def error(self) -> str:

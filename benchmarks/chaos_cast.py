@@ -29,7 +29,7 @@ BENCH: Final = "Bench"
 OLD: Final = "Old"
 """The Service of 1.0."""
 
-CLIENTS: Final = ("blocking", "async", "wire", "old-client")
+CLIENTS: Final = ("blocking", "async", "wire", "old-client", "administrator")
 """The roles of good clients."""
 
 SERVICES: Final = ("service", "old-service")
@@ -90,7 +90,10 @@ class Cast:
         self.all_services_are_down()
         self._start("proxy", "proxy")
         for index, name in enumerate([*self.services, BENCH]):
-            self._start("old-service" if name == OLD else "service", name, is_direct=index % 2 == 0)
+            is_direct = index % 2 == 0 or name in {OLD, BENCH}
+            if not is_direct:
+                self._tally.evidence.is_slow(name)
+            self._start("old-service" if name == OLD else "service", name, is_direct=is_direct)
         kinds = CLIENTS[:3]
         for index, role in enumerate(kinds):
             count = numbers.clients // len(kinds) + (index < numbers.clients % len(kinds))
@@ -98,6 +101,7 @@ class Cast:
                 self._start(role, role, count=count)
         if numbers.old:
             self._start("old-client", "old-client", count=numbers.old)
+        self._start("administrator", "administrator", count=1)
         if numbers.rogues:
             self._start("rogues", "rogues", count=numbers.rogues)
 
@@ -107,7 +111,18 @@ class Cast:
         Args:
             member: Which.
         """
-        changing = {"access", "proxy", "services", "bench", "bound", "limits", "seed", "name", "backend"}
+        changing = {
+            "access",
+            "proxy",
+            "services",
+            "bench",
+            "bound",
+            "limits",
+            "administrator",
+            "seed",
+            "name",
+            "backend",
+        }
         others = {key: value for key, value in member.options.items() if key not in changing}
         self._start(member.role, member.name, **others)
 
@@ -178,6 +193,7 @@ class Cast:
             "services": self.services,
             "bench": BENCH,
             "bound": self.numbers.bound,
+            "administrator": self._manager.administrator,
             "limits": dict(self._manager.limits),
             "backend": self._random.choice(["asyncio", "trio"]) if self.numbers.has_trio else "asyncio",
             **others,

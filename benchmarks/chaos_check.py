@@ -287,8 +287,9 @@ class Claim:
     """Something that must have had a reason.
 
     Args:
-        kind: ``lost`` (the connection), ``refused`` (a connection), ``left``, ``unknown`` or ``busy`` (a Service).
-        subject: The Service, or ``"Manager"``.
+        kind: ``lost`` (the connection), ``refused`` (a connection), ``left``, ``unknown`` or ``busy`` (a Service), or
+            ``database`` (it is locked).
+        subject: The Service, ``"Manager"``, or ``"database"``.
         client: Who says so.
         at: When, in seconds.
     """
@@ -310,6 +311,7 @@ class Evidence:
     def __init__(self) -> None:
         self._claims: deque[Claim] = deque()
         self._downs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._slow: set[str] = set()
         self._stalls: dict[str, list[float]] = defaultdict(list)
 
     def down(self, subject: str, at: float) -> None:
@@ -338,10 +340,18 @@ class Evidence:
         """Note that somebody was held up for a while.
 
         Args:
-            subject: A Service.
+            subject: A Service, or ``"database"``.
             at: When, in seconds.
         """
         self._stalls[subject].append(at)
+
+    def is_slow(self, subject: str) -> None:
+        """Note that somebody may be held up at any time.
+
+        Args:
+            subject: A Service.
+        """
+        self._slow.add(subject)
 
     def claim(self, claim: Claim) -> None:
         """Note what somebody says."""
@@ -362,8 +372,8 @@ class Evidence:
 
     def _has_reason(self, claim: Claim) -> bool:
         earliest, latest = claim.at - BEFORE, claim.at + AFTER
-        if claim.kind == "busy":
-            return any(earliest <= at <= latest for at in self._stalls[claim.subject])
+        if claim.kind in {"busy", "database"}:
+            return claim.subject in self._slow or any(earliest <= at <= latest for at in self._stalls[claim.subject])
         for begin, end in self._downs[claim.subject]:
             # who was cut off must have been so within that time; who is not there may have been so for long
             if earliest <= begin <= latest or (
@@ -378,6 +388,7 @@ WORDS: Final = {
     "refused": "was refused a connection by the {}, which was there",
     "left": "was told that {} had left, which it had not",
     "unknown": "was told that {} is not connected, which it was",
+    "database": "was told that the {} is locked, which it was not",
     "busy": "was told that {} is busy, which it had no reason to be",
 }
 """What a claim without a reason is called."""

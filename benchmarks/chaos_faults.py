@@ -16,6 +16,7 @@ from .chaos_cast import CLIENTS, SERVICES
 from .chaos_manager import ManagerError
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
     from random import Random
 
@@ -35,6 +36,12 @@ BETWEEN_ENDS: Final = 12 * SECONDS
 
 STOP: Final = 2 * SECONDS
 """How long a process is held up at the longest; far less than a peer has for the handshake."""
+
+DATABASE: Final = 0.05
+"""How many of the faults of processes are that another program locks the database."""
+
+LOCK: Final = 4 * SECONDS
+"""How long the database is locked at the longest; longer than the Manager lets an administrator wait."""
 
 AWAY: Final = 2 * SECONDS
 """How long it takes at the longest until somebody who was killed is started again."""
@@ -62,6 +69,7 @@ class Faults:
         self._pace = min(1.0, seconds / 60)
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
+        self._lock: sqlite3.Connection | None = None
         self._next = self._next_of_manager = 0.0
 
     def begin(self) -> None:
@@ -87,6 +95,7 @@ class Faults:
         """Do at once all that was to be done later: let go on who was held up, start who was killed."""
         while self._later:
             heapq.heappop(self._later)[2]()
+        self._unlock_database()
         self._look_after_manager()
 
     def start_manager(self) -> None:
@@ -98,10 +107,16 @@ class Faults:
         self._tally.times["to start the Manager"].append(self._manager.start())
         self._tally.evidence.up("Manager", time.monotonic())
 
-    def end_manager(self) -> None:
-        """Ask the Manager to end."""
+    def end_manager(self, *, by_administrator: bool = False) -> None:
+        """Ask the Manager to end.
+
+        Args:
+            by_administrator: Whether an administrator asks, and not SIGTERM.
+        """
+        self._unlock_database()  # or records are lost, as they should be
+        end = self._manager.shut_down if by_administrator else self._manager.terminate
         try:
-            self._tally.times["to end the Manager"].append(self._manager.terminate())
+            self._tally.times["to end the Manager"].append(end())
         except ManagerError as error:
             self._tally.problem("manager", str(error))
 
@@ -111,7 +126,22 @@ class Faults:
             self._manager_is_down()
             self.start_manager()
 
+    def _lock_database(self) -> None:
+        self._lock = self._manager.lock_database()
+        if self._lock is not None:
+            self._tally.counts["fault: the database is locked"] += 1
+            self._after(self._random.uniform(0, LOCK * self._pace), self._unlock_database)
+            self._tally.evidence.stall("database", time.monotonic())
+
+    def _unlock_database(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def _fault(self) -> None:
+        if self._random.random() < DATABASE and self._lock is None:
+            self._lock_database()
+            return
         alive = [
             member
             for member in self._cast.members.values()
@@ -142,12 +172,16 @@ class Faults:
             self._manager.signal(signal.SIGCONT)
             return
         self._manager_is_down()
-        if chance < 0.6:
+        if chance < 0.5:
             self._tally.counts["fault: the Manager is killed"] += 1
             self._manager.kill()
-        else:
+            self._unlock_database()
+        elif chance < 0.75:
             self._tally.counts["fault: the Manager is ended"] += 1
             self.end_manager()
+        else:
+            self._tally.counts["fault: the Manager is shut down by an administrator"] += 1
+            self.end_manager(by_administrator=True)
         # at once as a rule, as whoever watches over it would
         self._cast.listen(self._random.choice([0, 0, 0, AWAY * self._pace]))
         self.start_manager()

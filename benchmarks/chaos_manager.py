@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from msl_network import NetworkError, connect
+
 from .chaos_wire import Access
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ START: Final = 30 * SECONDS
 END: Final = 5 * SECONDS
 """How long it may take to end when it is asked to; that is a promise."""
 
+DATABASE: Final = "manager.sqlite3"
+
 RUNNING: Final = b"Network Manager running on"
 """What the log says when it lets everybody in."""
 
@@ -48,7 +52,9 @@ LIMITS: Final[Mapping[str, float]] = {
     "handshake_timeout": 4,  # s
     "prompt_timeout": 3,  # s
     "max_message": 4_000_000,  # bytes
-    "outbox": 4_000_000,  # bytes
+    "outbox": 8_000_000,  # bytes
+    "outbox_timeout": 8,  # s
+    "max_memory": 30_000_000,  # bytes
     "pending": 1000,
 }
 """Its limits: lower than the defaults, so that those who misbehave reach them within seconds."""
@@ -94,6 +100,7 @@ class ManagerProcess:
     Args:
         folder: Its home; what it writes is there.
         authentication: How peers authenticate, one of `AUTHENTICATIONS`.
+        transport: How bytes get in and out, as in its settings.
         plugin: A file and a class in it, ``FILE:Class``, to enable as a plugin; empty for none.
         tls: Whether it uses TLS.
 
@@ -101,7 +108,7 @@ class ManagerProcess:
         ManagerError: If its user cannot be added.
     """
 
-    def __init__(self, folder: Path, authentication: str, plugin: str, *, tls: bool) -> None:
+    def __init__(self, folder: Path, authentication: str, transport: str, plugin: str, *, tls: bool) -> None:
         self._folder = folder
         self._log = folder / "manager.log"
         self._log_offset = 0
@@ -121,11 +128,15 @@ class ManagerProcess:
         )
         """How to get in."""
 
-        self._write_settings(authentication, plugin, tls=tls)
-        if authentication == "login":
-            self._add_user()
+        self.administrator = {"username": "admin", "password": "a password of the administrator"}
+        """How to become an administrator."""
 
-    def _write_settings(self, authentication: str, plugin: str, *, tls: bool) -> None:
+        self._write_settings(authentication, transport, plugin, tls=tls)
+        self._add_user(*self.administrator.values(), "--admin")
+        if authentication == "login":
+            self._add_user(self.access.username, self.access.password)
+
+    def _write_settings(self, authentication: str, transport: str, plugin: str, *, tls: bool) -> None:
         here = Path(__file__).parent
         plugins = {"chaos_probe": f"{here / 'chaos_probe.py'}:Probe"} | ({"chaos_plugin": plugin} if plugin else {})
         sections: dict[str, dict[str, Any]] = {
@@ -133,6 +144,7 @@ class ManagerProcess:
                 "host": "127.0.0.1",
                 "port": self.access.port,
                 "auth": [] if authentication == "none" else [authentication],
+                "transport": transport,
                 "log_file": str(self._log),
                 "plugins": list(plugins),
             },
@@ -154,8 +166,8 @@ class ManagerProcess:
             lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
         self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def _add_user(self) -> None:
-        words = ["user", "add", self.access.username, "--password", self.access.password]
+    def _add_user(self, username: str, password: str, *options: str) -> None:
+        words = ["user", "add", username, *options, "--password", password]
         result = subprocess.run(
             self._command(*words), env=self._environment, capture_output=True, text=True, check=False
         )
@@ -224,17 +236,52 @@ class ManagerProcess:
             ManagerError: If it takes too long, or ends with an error.
         """
         assert self._process is not None
-        begin = time.monotonic()
         self._process.terminate()
+        return self._wait_for_end("SIGTERM")
+
+    def shut_down(self) -> float:
+        """Ask it to end as an administrator does, and wait for that.
+
+        Returns:
+            How long that took, in seconds.
+
+        Raises:
+            ManagerError: If it takes too long, or ends with an error.
+        """
+        try:
+            with connect(**{**self.access.keywords(), **self.administrator}) as client:
+                client.admin_request("shutdown_manager", timeout=START)
+        except NetworkError as error:
+            self.kill()
+            raise ManagerError(f"the Manager cannot be shut down by an administrator: {error}") from None
+        return self._wait_for_end("shutdown_manager")
+
+    def _wait_for_end(self, what: str) -> float:
+        assert self._process is not None
+        begin = time.monotonic()
         try:
             status = self._process.wait(END)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise ManagerError(f"the Manager did not end within {END:.0f} s of SIGTERM") from None
+            raise ManagerError(f"the Manager did not end within {END:.0f} s of {what}") from None
         self._finish()
         if status != 0:
-            raise ManagerError(f"after SIGTERM the Manager ended with status {status}, not 0")
+            raise ManagerError(f"after {what} the Manager ended with status {status}, not 0")
         return time.monotonic() - begin
+
+    def lock_database(self) -> sqlite3.Connection | None:
+        """Lock its database, as another program would; closing what is returned unlocks it.
+
+        Returns:
+            The connection; None if the Manager holds a lock itself for too long.
+        """
+        connection = sqlite3.connect(self._folder / DATABASE, timeout=1, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            connection.close()
+            return None
+        return connection
 
     def _finish(self) -> None:
         assert self._process is not None
@@ -286,13 +333,12 @@ class ManagerProcess:
 
     def problems_of_database(self) -> list[str]:
         """Return what is wrong with its database; it must have ended."""
-        problems = []
-        for file in self._folder.glob("*.sqlite3"):
-            with closing(sqlite3.connect(file)) as database:
-                problems += [f"{file.name}: {row[0]}" for row in database.execute("PRAGMA integrity_check")]
-        if not problems:
-            return ["there is none"]
-        return [problem for problem in problems if not problem.endswith(": ok")]
+        with closing(sqlite3.connect(self._folder / DATABASE)) as database:
+            problems = [row[0] for row in database.execute("PRAGMA integrity_check")]
+            (records,) = database.execute("SELECT COUNT(*) FROM connections").fetchone()
+        if not records:
+            problems.append("it has no record of any connection")
+        return [problem for problem in problems if problem != "ok"]
 
     def _read_log(self, offset: int) -> bytes:
         with self._log.open("rb") as log:

@@ -156,7 +156,7 @@ def listen_to_nothing(rogue: Rogue) -> None:
     wire, _ = rogue.client()
     for service in rogue.services:
         wire.send(request("Manager", "link", service, uid=f"link {service}"))
-    rogue.pause(8.0)
+    rogue.pause(12.0)
     if rogue.random.random() < 0.5:
         wire.reset()
 

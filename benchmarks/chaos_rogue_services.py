@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .chaos_rogue import Rogue
+    from .chaos_wire import Wire
 
 __all__ = ["MISDEEDS"]
 
@@ -144,7 +145,7 @@ def read_nothing(rogue: Rogue) -> None:
 
 
 def notify_much(rogue: Rogue) -> None:
-    """Notify as fast as possible, a client that reads and one that does not; the one that reads gets them in order."""
+    """Notify a client that reads, and one that does not for a while: that one must be told how many it has lost."""
     client, _ = rogue.client()
     deaf, _ = rogue.client()
     wire, name = rogue.known_service(client)
@@ -157,16 +158,41 @@ def notify_much(rogue: Rogue) -> None:
     text = "x" * rogue.random.choice([10, 1000, 20_000])
     last = 0
     for count in range(1, number + 1):
-        wire.send({"error": False, "result": [[count, text], {}], "service": name, "uid": "notification"})
-        if not count % 20 or count == number:
-            while last < count:
-                message = client.message(MARGIN)
-                if message is None or message["result"][0][0] != last + 1:
-                    rogue.problem("lost notification", f"after number {last} of {number} comes {str(message)[:200]}")
-                    return
-                last += 1
+        wire.send(notification(name, count, text))
+        while last < count and (not count % 20 or count == number):
+            message = client.message(MARGIN)
+            if message is None or message["result"][0][0] != last + 1:
+                rogue.problem("lost notification", f"after number {last} of {number} comes {str(message)[:200]}")
+                return
+            last += 1
         if rogue.is_enough:
             return
+    hear_late(rogue, deaf, wire, name, number)
+
+
+def hear_late(rogue: Rogue, deaf: Wire, wire: Wire, name: str, number: int) -> None:
+    """See that a client that did not read has got all notifications, or is told how many are lost."""
+    last = 0
+    while True:
+        message = deaf.message(0.5)
+        if message is None:
+            if last >= number:
+                return
+            # those that were lost last are told with the next
+            number += 1
+            wire.send(notification(name, number, ""))
+            message = deaf.message(MARGIN)
+        found = message["result"][0][0] if message is not None else None
+        lost = message.get("lost", 0) if message is not None else 0
+        if found != last + 1 + lost:
+            rogue.problem("lost notification", f"after number {last} of {number} comes {found}, told lost are {lost}")
+            return
+        last = found
+
+
+def notification(service: str, number: int, text: str) -> dict[str, Any]:
+    """Return a notification."""
+    return {"error": False, "result": [[number, text], {}], "service": service, "uid": "notification"}
 
 
 def say_too_long(rogue: Rogue) -> None:

@@ -175,6 +175,8 @@ class WireClient:
         """Take a notification."""
         service = message.get("service")
         link = self.books.links.get(service) if isinstance(service, str) else None
+        if message.get("lost"):
+            self.report.problem("lost notification", f"{self.books.name} is told that it lost {message['lost']}")
         if link is not None:
             args, _ = message["result"]
             self.books.notified(link, service, args)

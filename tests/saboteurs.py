@@ -16,7 +16,7 @@ from msl_network.registry import ClientMember
 
 Enqueue: TypeAlias = Callable[..., None]
 
-OFTEN = 20
+OFTEN = 5
 """Every so manieth reply is spoiled."""
 
 

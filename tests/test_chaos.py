@@ -298,6 +298,26 @@ def wire_client(seen: Seen) -> WireClient:
 REPLY = {"error": False, "requester": "C[here:1]", "result": RIGHT, "uid": "1"}
 
 
+def test_large_calls(wire_client: WireClient) -> None:
+    """A client does not have so many large calls under way that it would lose notifications."""
+    books = wire_client.books
+    books.linked("Echo1")
+    for _ in range(1000):
+        for call in books.batch():
+            books.ledger.open(call)
+    assert sum(call.is_large for call, _ in books.ledger.waiting.values()) == 4
+
+
+def test_told_of_lost_notifications(seen: Seen, wire_client: WireClient) -> None:
+    """A good client loses no notification, and so is never told that it did."""
+    wire_client.books.linked("Echo1")
+    line = {"error": False, "result": [["a", 1], {}], "service": "Echo1", "uid": "notification"}
+    wire_client.take(line)
+    assert seen.problems == []
+    wire_client.take({**line, "result": [["a", 2], {}], "lost": 1})
+    assert seen.problems == ["lost notification"]
+
+
 def test_line_that_is_waited_for(seen: Seen, wire_client: WireClient) -> None:
     """A reply to a call of its own is no problem, a second one is."""
     wire_client.take(REPLY)
@@ -390,6 +410,18 @@ def test_evidence_of_who_is_held_up() -> None:
     evidence.claim(claim := Claim("busy", "S", "C", 101.0))
     assert evidence.judge(1000.0) == [claim]
     evidence.stall("S", 100.0)
+    evidence.claim(claim)
+    assert evidence.judge(1000.0) == []
+
+
+def test_evidence_of_who_may_be_slow() -> None:
+    """Who reaches the Manager through the proxy may be busy at any time; a database is locked when it was."""
+    evidence = Evidence()
+    evidence.is_slow("S")
+    evidence.claim(Claim("busy", "S", "C", 100.0))
+    evidence.claim(claim := Claim("database", "database", "C", 100.0))
+    assert evidence.judge(1000.0) == [claim]
+    evidence.stall("database", 99.0)
     evidence.claim(claim)
     assert evidence.judge(1000.0) == []
 
@@ -510,6 +542,23 @@ def test_log(line: str) -> None:
     assert [kind for kind, _ in tally.problems] == ["log"]
 
 
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("[WARNING] msl_network - wire.3-1[here:1] does not keep up", 1),
+        ("[WARNING] msl_network - Echo1[here:1] sent a reply that nobody waits for", 1),
+        ("[WARNING] msl_network - Rogue1[here:1] sent a reply to 'wire.3-1[here:2]'", 0),
+        ("[INFO ] msl_network - wire.3-1[here:1] disconnected", 0),
+        ("[ERROR] msl_network - connection records cannot be written, trying again: the database is locked", 0),
+    ],
+)
+def test_log_about_good_ones(line: str, number: int) -> None:
+    """A warning about who has done nothing wrong is a problem, and a locked database is none."""
+    tally = Tally(lambda: 0.0, list[str]().append)
+    tally.read_log([line])
+    assert len(tally.problems) == number
+
+
 # The parts
 
 
@@ -597,7 +646,7 @@ def test_run(tmp_path: Path) -> None:
     ],
 )
 def test_run_with_broken_manager(tmp_path: Path, saboteur: str, problem: str) -> None:
-    """A Manager that doubles, misdirects or loses one reply in 20, or leaks a task per peer, is found out."""
+    """A Manager that doubles, misdirects or loses one reply in 5, or leaks a task per peer, is found out."""
     plugin = f"{Path(__file__).with_name('saboteurs.py')}:{saboteur}"
     path = tmp_path / "chaos.json"
     result = run(tmp_path, "--seconds", "4", "--bound", "5", "--plugin", plugin, "--json", str(path))
