@@ -108,7 +108,7 @@ class Limits:
     keepalive_timeout: Duration = KEEPALIVE
     outbox: Size = 64 * MEBI
     outbox_timeout: Duration = 30 * SECONDS
-    max_memory: Size = 2048 * MEBI
+    max_memory: Size = 1024 * MEBI
     pending: int = 65536
     prompt_timeout: Duration = 60 * SECONDS
     shutdown_timeout: Duration = 2 * SECONDS
@@ -297,6 +297,9 @@ class Config:
         given = {key: _plain(value) for key, value in others.items() if value is not None}
         _check_integers(given, self.source)
         here = Path()  # where a path starts that a person types, wherever the TOML file is
+        for key in ("tls", "limits"):
+            if key in given:
+                raise ConfigError(f"is a section of the TOML file, [manager.{key}]; give its settings there", key=key)
         changes = convert(Config, given, base=here)
         if database is not None:
             changes["database"] = os.fspath(database)

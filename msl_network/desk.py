@@ -57,6 +57,7 @@ class Desk:
             RequestError: If it is refused at once.
         """
         command = self._commands.find(request.attribute)
+        peer.has_worked = True
         if command.is_async or (command.administrator and not peer.is_admin):
             size = memoryview(request.args).nbytes + memoryview(request.kwargs).nbytes
             if size > MAX_ARGUMENTS:

@@ -70,6 +70,9 @@ logger = logging.getLogger("msl_network")
 LOOK = 1.0
 """How often it is looked after those who do not read, in seconds."""
 
+A_SECOND = 1024 * 1024 * 1024
+"""How much may come in a second, in bytes, at the most that was seen."""
+
 ACCEPT_PAUSE = 0.1
 """How long to wait, in seconds, when the system has no descriptor left for another connection."""
 
@@ -506,22 +509,34 @@ class Manager:
 
     async def _look_after(self) -> None:
         """Look, again and again, who takes nothing of what is kept for it, and how much is kept for all."""
+        limits = self.config.limits
+        # so that not much more than the limit comes between two looks
+        pause = min(LOOK, limits.outbox_timeout / 2, limits.max_memory / A_SECOND)
+        held = 0
         while True:
-            await anyio.sleep(min(LOOK, self.config.limits.outbox_timeout / 2))
+            await anyio.sleep(pause / 10 if held * 2 > limits.max_memory else pause)
             now = monotonic()
             for peer in list(self._peers):
                 peer.look(now)
             held = sum(peer.held for peer in self._peers)
-            if held > self.config.limits.max_memory:
-                most = max(self._peers, key=lambda peer: peer.held)
-                logger.warning(
-                    "%d bytes are kept for all peers, the limit is %d: %s, with %d of them, is disconnected",
-                    held,
-                    self.config.limits.max_memory,
-                    most.network_name,
-                    most.held,
-                )
-                most.close()
+            if held > limits.max_memory:
+                self._keep_less(held)
+
+    def _keep_less(self, held: int) -> None:
+        """End the connections of those for whom most is kept, until it is less than may be kept for all."""
+        limit = self.config.limits.max_memory
+        for peer in sorted(self._peers, key=lambda peer: peer.held, reverse=True):
+            if held <= limit or peer.transport is None:
+                return
+            logger.warning(
+                "%d bytes are kept for all peers, the limit is %d (max_memory): %s, with %d of them, is disconnected",
+                held,
+                limit,
+                peer.network_name,
+                peer.held,
+            )
+            held -= peer.held
+            peer.transport.abort()
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._connections is not None:

@@ -62,7 +62,7 @@ DRIVING: Final = frozenset(
 """What drives a Service that is written in Python. A Client that calls it sends the Service to another Manager, or
 speaks to all others in its name; one of 1.0 lets it, and never answers again."""
 
-MAX_UID: Final = 1024
+MAX_UID: Final = 256
 """The longest uid, in characters: the books keep it until the reply. 1.0 sends 32."""
 
 INTEGER_BITS: Final = 64

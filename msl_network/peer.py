@@ -110,6 +110,8 @@ class Peer:
 
         self.silent_since = monotonic()
         """Since when it says nothing, though it is its turn in the handshake; infinity if it is not."""
+        self.has_worked = False
+        """Whether something was done for it that may take its time: then the clock is looked at."""
         self.dropped = 0
         """How many lines of it were dropped because nobody waits for them."""
         self.has_joined = False
@@ -429,7 +431,10 @@ class Peer:
         try:
             for index, line in enumerate(lines):
                 self.receive(self, line)  # type: ignore[misc]  # only called when there is a receiver
-                if not (index + 1) % LINES_A_LOOK and monotonic() > end and index + 1 < len(lines):
+                if self.has_worked or not (index + 1) % LINES_A_LOOK:
+                    self.has_worked = False
+                    if monotonic() <= end or index + 1 == len(lines):
+                        continue
                     del lines[: index + 1]
                     return False
         except Exception:

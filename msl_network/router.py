@@ -161,6 +161,8 @@ class Router:
                     f"no Client may call {request.attribute!r}: it drives the {service.name!r} service"
                 )
             if target.outbox.is_full:
+                if target.is_closing:
+                    raise ServiceLostError(f"the {service.name!r} service is leaving")
                 raise BusyError(
                     f"the {service.name!r} service does not keep up, {target.outbox.size} bytes wait for it; ask later"
                 )

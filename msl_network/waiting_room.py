@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GRACE", "Guest", "WaitingRoom"]
 
-GRACE: Final = 0.5
+GRACE: Final = 2.0
 """How long a peer may be silent before it makes room for another, in seconds. A program answers in milliseconds, but a
-thousand of them that come at once, each with a TLS handshake of 1 ms, do not."""
+thousand of them that come at once to a busy computer, each with a TLS handshake of 1 ms, do not."""
 
 
 AT_A_TIME: Final = 64

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msl_network_plugins.hostname import Hostname
 from msl_network_plugins.identity import IdentityRules
@@ -420,6 +420,8 @@ def test_any_settings(data: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(st.sampled_from([*settings(Config), "zzz"]), LIKELY | ANYTHING, max_size=3))
+@example({"tls": {}})
+@example({"limits": {"pending": 1}})
 def test_any_keywords(keywords: dict[str, Any]) -> None:
     """The keywords of 1.0 are settings, too, or one line says what is wrong with one."""
     try:

@@ -171,7 +171,7 @@ def test_a_uid(uid: object) -> None:
             "notification",
             "ValueError: the uid 'notification' is reserved for notifications, choose another",
         ),
-        ("a" * (MAX_UID + 1), "ValueError: the uid has 1025 characters, the limit is 1024"),
+        ("a" * (MAX_UID + 1), "ValueError: the uid has 257 characters, the limit is 256"),
         (2**64, "ValueError: the uid is an integer of 65 bits, the limit is 64"),
         (-(10**400), "ValueError: the uid is an integer of 1329 bits, the limit is 64"),
     ],
