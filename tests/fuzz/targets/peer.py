@@ -281,12 +281,21 @@ class Laboratory:
             if isinstance(member, ServiceMember):
                 assert set(member.locks) <= set(member.links)
                 assert {*member.links, *member.calls} <= set(self.registry.clients.values())
+                for client, uids in member.calls.items():
+                    waiting = {
+                        call[2]: count for call, count in self.calls.items() if call[:2] == (_letter(client), name)
+                    }
+                    assert uids == +Counter(waiting)
                 assert member.identity.max_clients < 0 or len(member.links) <= member.identity.max_clients
 
 
 def _links(peer: Peer) -> dict[ServiceMember[Peer], None]:
     assert isinstance(peer.member, ClientMember)
     return peer.member.links
+
+
+def _letter(client: ClientMember[Peer]) -> str:
+    return client.identity.name.lower()
 
 
 async def _nobody(address: str) -> str:
