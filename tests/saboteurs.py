@@ -16,8 +16,8 @@ from msl_network.registry import ClientMember
 
 Enqueue: TypeAlias = Callable[..., None]
 
-OFTEN = 5
-"""Every so manieth reply is spoiled."""
+OFTEN = 2
+"""Every so manieth reply is spoiled: a short run on a busy computer has few."""
 
 
 class Saboteur:
