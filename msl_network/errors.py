@@ -110,7 +110,8 @@ class ConfigError(StartError):
             where.append(f"[{self.section}]")
         if self.key:
             where.append(self.key)
-        return f"{' '.join(where)}: {self.problem}" if where else self.problem
+        shown = (part if part.isprintable() else repr(part) for part in where)
+        return f"{' '.join(shown)}: {self.problem}" if where else self.problem
 
 
 class PluginError(StartError):

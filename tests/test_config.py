@@ -402,6 +402,7 @@ SETTINGS = st.fixed_dictionaries(
 
 
 @given(SETTINGS)
+@example({"manager": {"\n": 0}})
 def test_any_settings(data: dict[str, Any]) -> None:
     """They are settings that can be shown and read again, or one line says what is wrong."""
     try:
