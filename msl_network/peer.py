@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .errors import LineTooLongError, NetworkError
+from .long_line import LongLine
 from .messages import Failure, Prompt
 from .outbox import Outbox, flush
 from .protocol import Connection, Event, Role, State
@@ -51,6 +52,9 @@ QUIET = 0.1
 
 LINES_A_LOOK = 16
 """After how many messages the clock is looked at: looking costs a tenth of a message."""
+
+LONG_TO_READ = 256
+"""After a longer message the clock is looked at, too, in bytes: 4 KiB that a person types take 30 ms at worst."""
 
 
 class PeerLost(NetworkError):  # noqa: N818 - it is an event, and no error of anybody
@@ -431,7 +435,8 @@ class Peer:
         try:
             for index, line in enumerate(lines):
                 self.receive(self, line)  # type: ignore[misc]  # only called when there is a receiver
-                if self.has_worked or not (index + 1) % LINES_A_LOOK:
+                is_long = isinstance(line, LongLine) or len(line) > LONG_TO_READ
+                if is_long or self.has_worked or not (index + 1) % LINES_A_LOOK:
                     self.has_worked = False
                     if monotonic() <= end or index + 1 == len(lines):
                         continue

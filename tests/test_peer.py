@@ -15,7 +15,7 @@ from msl_network.errors import AuthenticationError, LineTooLongError
 from msl_network.long_line import LongLine
 from msl_network.messages import Prompt
 from msl_network.outbox import flush
-from msl_network.peer import LINES_A_LOOK, MAX_WAITING_WORK, Peer, PeerLost
+from msl_network.peer import LINES_A_LOOK, LONG_TO_READ, MAX_WAITING_WORK, TURN, Peer, PeerLost
 from msl_network.protocol import Event, State
 
 from .wire_peer import DEADLINE, until
@@ -269,6 +269,25 @@ async def test_turns() -> None:
         wire.later.pop()()
     assert heard == [b"%d" % number for number in range(LINES_A_LOOK * 4)] + [b"last"]
     assert not wire.is_paused
+
+
+async def test_turn_of_long_messages() -> None:
+    """A message that may have taken long ends the turn if it did."""
+    peer, wire = make()
+    heard: list[int] = []
+
+    def slow(peer: Peer, line: Line) -> None:
+        assert isinstance(line, bytes)
+        heard.append(len(line))
+        end = monotonic() + 2 * TURN
+        while monotonic() < end:
+            pass
+
+    peer.welcome(slow, 5000, never)
+    peer.feed(b"short\n" + b"x" * (LONG_TO_READ + 1) + b"\nshort\nshort\n")
+    assert heard == [5, LONG_TO_READ + 1]
+    wire.later.pop()()
+    assert heard == [5, LONG_TO_READ + 1, 5, 5]
 
 
 async def test_nothing_is_kept_of_who_left() -> None:
