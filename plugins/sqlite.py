@@ -62,7 +62,7 @@ CLOSE: Final = 0.2  # of these, what closing may take: it writes the journal bac
 
 MAX_QUEUED: Final = 10_000  # records in memory, a few MB: minutes of trouble in the busiest laboratory
 MAX_TEXT: Final = 1000  # characters of a record's text: a peer decides on part of it
-BATCH: Final = 1000  # records in one transaction, some ten ms
+PAGE: Final = 10_000  # records that are read at a time, some ten ms
 
 TABLES: Final = {
     "connections": """CREATE TABLE IF NOT EXISTS connections (
@@ -451,10 +451,10 @@ class _Records:
         last = _format_time(end) if end else LAST
         if await self._flush():
             # not what came meanwhile: who was shown a record can rely on it
-            return await self._database.run(lambda c: _select_records(c, first, last))
+            return await _read_records(self._database, first, last)
         # under the lock, a record is either in the table or in the queue
         async with self._flushing:
-            found = await self._database.run(lambda c: _select_records(c, first, last))
+            found = await _read_records(self._database, first, last)
             waiting = [_as_record(0, row) for row in self._queue if first <= row[0] <= last]
         return found + waiting
 
@@ -484,11 +484,9 @@ class _Records:
     async def _flush(self) -> bool:
         async with self._flushing:
             try:
-                left = len(self._queue)  # not what comes meanwhile: the next batch
-                while left > 0:
+                if self._queue:
                     # no patience: they can wait in memory, and who reads the records does not want to
-                    written = await self._database.run(partial(_insert_records, queue=self._queue), patience=0)
-                    left -= written or left  # none: somebody who was cancelled had them written
+                    await self._database.run(partial(_insert_records, queue=self._queue), patience=0)
             except StoreError as error:
                 if str(error) != self._trouble:
                     logger.error("connection records cannot be written, trying again: %s", error)  # noqa: TRY400 - the text says all
@@ -527,7 +525,19 @@ class _Collection:
         return {key: json.loads(value) for key, value in rows}
 
 
-# What runs in the worker thread
+async def _read_records(database: _Database, first: str, last: str) -> list[Record]:
+    """Read page by page: somebody may want to log in meanwhile."""
+    newest = await database.run(_newest_record)
+    found: list[Record] = []
+    while True:
+        after = found[-1].number if found else 0
+        page = await database.run(partial(_select_records, after=after, newest=newest, first=first, last=last))
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+# What runs in the thread
 
 
 def _touch(connection: sqlite3.Connection) -> None:
@@ -586,26 +596,31 @@ def _select_users(connection: sqlite3.Connection, condition: str, *values: str) 
     ]
 
 
-def _insert_records(connection: sqlite3.Connection, queue: deque[_Row]) -> int:
-    """Write some records and take them out of the queue, also if nobody waits for it any more; return how many."""
+def _insert_records(connection: sqlite3.Connection, queue: deque[_Row]) -> None:
+    """Write all records, and take them out of the queue, also if nobody waits for it any more."""
     # by index: records are added to it meanwhile, which no iteration survives
-    rows = [queue[index] for index in range(min(len(queue), BATCH))]
+    rows = [queue[index] for index in range(len(queue))]
     with _transaction(connection):
         # by position: the second column has had two names
         connection.executemany("INSERT INTO connections VALUES (NULL, ?, ?, ?, ?, ?)", rows)
     for _ in rows:
         queue.popleft()
-    return len(rows)
 
 
-def _select_records(connection: sqlite3.Connection, first: str, last: str) -> list[Record]:
+def _newest_record(connection: sqlite3.Connection) -> int:
+    number: int
+    (number,) = connection.execute("SELECT COALESCE(MAX(pid), 0) FROM connections").fetchone()
+    return number
+
+
+def _select_records(connection: sqlite3.Connection, *, after: int, newest: int, first: str, last: str) -> list[Record]:
     column = _columns(connection, "connections")[1]
     # before 1.0 the time had a space in the middle and fractions of a second
     when = f"substr(replace({column}, ' ', 'T'), 1, 19)"
     rows = connection.execute(
         f"SELECT pid, {when}, ip_address, domain, port, message FROM connections "  # noqa: S608 - of constants
-        f"WHERE {when} BETWEEN ? AND ? ORDER BY pid",
-        (first, last),
+        f"WHERE pid > ? AND pid <= ? AND {when} BETWEEN ? AND ? ORDER BY pid LIMIT {PAGE}",
+        (after, newest, first, last),
     )
     return [_as_record(number, row) for number, *row in rows]
 

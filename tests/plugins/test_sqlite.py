@@ -466,6 +466,17 @@ async def test_records_between_times(path: Path) -> None:
         assert (first.number, first.time, last.message) == (2, ten, "11")
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+async def test_records_are_read_in_pages(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many records there are, each is in the list once, and others may use the database in between."""
+    monkeypatch.setattr(sqlite, "PAGE", 2)
+    async with Sqlite(str(path)).open_store(None) as store:
+        for number in range(count):
+            store.records.add(make_record(str(number)))
+        assert [r.message for r in await store.records.list()] == [str(number) for number in range(count)]
+        assert await store.records.list(end=datetime(2000, 1, 1)) == []  # noqa: DTZ001 - as above
+
+
 async def test_records_are_written_in_the_background(path: Path) -> None:
     """A record is in the file soon, although nobody asks for it."""
     async with Sqlite(str(path)).open_store(None) as store:
@@ -476,20 +487,19 @@ async def test_records_are_written_in_the_background(path: Path) -> None:
 
 
 async def test_records_are_written_in_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """22. Many records at once are few transactions, and keep their order."""
+    """22. Many records at once are one transaction, and keep their order."""
     sizes = []
     insert = sqlite._insert_records
 
-    def count(connection: sqlite3.Connection, queue: deque[Any]) -> int:
-        size: int = insert(connection, queue)
-        sizes.append(size)
-        return size
+    def count(connection: sqlite3.Connection, queue: deque[Any]) -> None:
+        sizes.append(len(queue))
+        insert(connection, queue)
 
     monkeypatch.setattr(sqlite, "_insert_records", count)
     async with Sqlite(str(path)).open_store(None) as store:
         for number in range(2500):
             store.records.add(make_record(str(number)))
-    assert sizes == [1000, 1000, 500]
+    assert sizes == [2500]
     assert [row[0] for row in query(path, "SELECT message FROM connections")] == [str(n) for n in range(2500)]
 
 
@@ -500,12 +510,10 @@ async def test_records_that_keep_coming_are_written_in_batches(path: Path, monke
 
     async with Sqlite(str(path)).open_store(None) as store:
 
-        def insert_and_add(connection: sqlite3.Connection, queue: deque[Any]) -> int:
-            size: int = insert(connection, queue)
-            sizes.append(size)
-            if len(sizes) < 100:
-                store.records.add(make_record("meanwhile"))
-            return size
+        def insert_and_add(connection: sqlite3.Connection, queue: deque[Any]) -> None:
+            sizes.append(len(queue))
+            insert(connection, queue)
+            store.records.add(make_record("meanwhile"))
 
         monkeypatch.setattr(sqlite, "GATHER", 1000)
         monkeypatch.setattr(sqlite, "_insert_records", insert_and_add)
