@@ -178,6 +178,8 @@ class Config:
         for name in self.without:
             if name not in DEFAULT_PLUGINS:
                 raise ValueError(f"without: {name!r} is not enabled by default, {nearest(name, DEFAULT_PLUGINS)}")
+            if name in self.auth:
+                raise ValueError(f"without: {name!r} is in auth, too; take it out of one of the two")
         self.log_level_number()
 
     @property

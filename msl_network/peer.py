@@ -336,6 +336,8 @@ class Peer:
         self._spawn = spawn
         self._lines.limit = limit
         self._lines.long_line = self.codec.long_line
+        # a Service that was asked for too much is not to blame: whoever asked is told, and nobody else notices
+        self._lines.is_forgiving = self.connection.state is State.SERVICE
         self.receive = receive
         early = bytes(self._early)
         self._early.clear()

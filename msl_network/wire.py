@@ -11,6 +11,7 @@ It must not know what a line means, or any socket.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .errors import LineTooLongError
@@ -126,14 +127,16 @@ class LongLineBuffer:
         limit: The longest line that is accepted, in bytes. May be changed at any time.
     """
 
-    __slots__ = ("_lines", "_long", "limit", "long_line", "overflow")
+    __slots__ = ("_lines", "_long", "is_forgiving", "limit", "long_line", "overflow")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.long_line: Callable[[], LongLine | None] | None = None
         """Makes what takes a long line; without it, each line is put together."""
+        self.is_forgiving = False
+        """Whether a line that is too long is skipped; needs a `long_line`, or the limit is that of any other."""
         self.overflow = False
-        """Whether a line was longer than the limit. Nothing that follows it is read."""
+        """Whether a line was longer than the limit, and is not forgiven. Nothing that follows it is read."""
         self._lines = LineBuffer(limit)
         self._long: LongLine | None = None
 
@@ -156,8 +159,11 @@ class LongLineBuffer:
             return self._feed_long(self._long, data)
         if self.overflow:
             return []
-        self._lines.limit = self.limit
+        is_forgiving = self.is_forgiving and self.long_line is not None
+        self._lines.limit = sys.maxsize if is_forgiving else self.limit
         lines: list[Line] = list(self._lines.feed(data))
+        if is_forgiving:
+            lines = [self._checked(line) for line in lines]
         if self._lines.overflow:
             self.overflow = True
             long = self._begin()
@@ -171,6 +177,18 @@ class LongLineBuffer:
                     long.feed(piece)
         return lines
 
+    def _checked(self, line: Line) -> Line:
+        """Return a line, or what says that it is too long."""
+        if isinstance(line, LongLine) or len(line) <= self.limit or self.long_line is None:
+            return line
+        long = self.long_line()
+        if long is None:
+            return line
+        long.spoil(self._too_long())
+        long.feed(line)
+        long.close()
+        return long
+
     def _begin(self) -> LongLine | None:
         self._long = None if self.long_line is None else self.long_line()
         return self._long
@@ -178,8 +196,8 @@ class LongLineBuffer:
     def _feed_long(self, long: LongLine, data: bytes) -> list[Line]:
         end = data.find(b"\n")
         long.feed(data if end < 0 else data[:end])
-        if long.size > self.limit and not self.overflow:
-            self.overflow = True
+        if long.size > self.limit and not isinstance(long.error, LineTooLongError):
+            self.overflow = not self.is_forgiving
             long.spoil(self._too_long())
         if end < 0:
             return []
@@ -189,7 +207,7 @@ class LongLineBuffer:
         return [long, *self.feed(rest)] if rest else [long]
 
     def _too_long(self) -> LineTooLongError:
-        return LineTooLongError(f"a message may have {self.limit} bytes, this one has more")
+        return LineTooLongError(f"a message may have {self.limit} bytes (max_message), this one has more")
 
 
 def line_end(line: bytes) -> bytes:

@@ -172,6 +172,12 @@ def test_a_file_that_cannot_be_read(name: str, text: str, tmp_path: Path, monkey
     assert str(info.value).startswith(f"{shown}: {text}")
 
 
+def test_without_what_is_asked(tmp_path: Path) -> None:
+    """A plugin cannot be asked and be done without."""
+    text = problem('[manager]\nauth = ["login"]\nwithout = ["login"]', tmp_path)
+    assert "[manager] without: 'login' is in auth, too" in text
+
+
 def test_secrets_are_not_shown() -> None:
     """The settings of the plugins and the password of the key are not in the text of a Config."""
     config = Config.from_dict(

@@ -938,6 +938,26 @@ async def test_large_bodies(manager: Manager) -> None:
         assert "a request to the Manager may have" in refusal["message"]
 
 
+@pytest.mark.parametrize("limit", [50_000, 1_000_000])
+async def test_reply_that_is_too_long(transport: str, limit: int) -> None:
+    """2. A reply over the limit is an error for whoever asked; its Service stays, and so do its other calls."""
+    settings = config(transport, limits={"max_message": limit})
+    async with Manager(settings) as manager, service(manager) as echo, client(manager) as user:
+        for uid in "ab":
+            await user.call("Echo", "echo", uid=uid)
+        name = (await echo.read())["requester"]
+        long = {"error": False, "requester": name, "result": "x" * 2_000_000, "uid": "a"}
+        short = {"error": False, "requester": name, "result": "y", "uid": "b"}
+        await echo.write(json.dumps(long).encode() + b"\r\n" + json.dumps(short).encode() + b"\r\n")
+        replies = {reply["uid"]: reply for reply in [await user.read(), await user.read()]}
+        assert f"a message may have {limit} bytes (max_message), this one has more" in replies["a"]["message"]
+        assert replies["b"]["result"] == "y"
+        await user.call("Echo", "echo", uid="c")
+        await until(lambda: "Echo" in manager.services)
+        await echo.send(**{**short, "uid": "c"})
+        assert (await user.read())["uid"] == "c"
+
+
 async def test_service_that_does_not_read(transport: str) -> None:
     """A Service that does not read is busy for who asks for more; nobody waits for it."""
     settings = config(transport, limits={"outbox": "1 MB", "shutdown_timeout": "100 ms"})
