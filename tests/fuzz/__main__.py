@@ -85,7 +85,8 @@ def run(name: str, seconds: float, folder: Path, words: Path | None) -> Outcome:
 def report(outcome: Outcome) -> None:
     """Print one line, and what to do if something was found."""
     tried, coverage = outcome.number("number_of_executed_units"), outcome.number("cov")
-    print(f"{outcome.name:10} {tried:>10} {coverage:>10}   {'FOUND' if outcome.status else 'nothing'}", flush=True)
+    verdict = "nothing" if not outcome.status else "FOUND" if outcome.found else f"FAILED, status {outcome.status}"
+    print(f"{outcome.name:10} {tried:>10} {coverage:>10}   {verdict}", flush=True)
     if outcome.status:
         print("\n".join(outcome.text.splitlines()[-60:]))
         for path in outcome.found:
