@@ -66,7 +66,7 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [manager]
         auth = ["badge", "login"]
         plugins = ["mylab"]
-        without = ["identity", "login"]
+        without = ["identity"]
         log_level = "debug"
         log_file = "~/lab.log"
         [manager.tls]
