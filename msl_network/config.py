@@ -306,7 +306,9 @@ class Config:
         if database is not None:
             changes["database"] = os.fspath(database)
         if any(chosen.values()):
-            changes["auth"] = tuple(_AUTHENTICATION_KEYWORDS[key] for key, given in chosen.items() if given)
+            auth = tuple(_AUTHENTICATION_KEYWORDS[key] for key, given in chosen.items() if given)
+            without = changes.get("without", self.without)
+            changes |= {"auth": auth, "without": tuple(name for name in without if name not in auth)}
         if auth_password is not None:
             section = {**self.sections.get("password", {}), "password": secret_words([auth_password])}
             changes["sections"] = MappingProxyType({**self.sections, "password": section})

@@ -186,7 +186,7 @@ def test_start_flags_win_over_the_file(started: list[Config], file: Any) -> None
     flags = ["-p", "1875", "-G", "INFO", "--auth-login", "--without", "hostname", "-c", "/certs/a.crt"]
     config = start(started, "--config", name, *flags)
     assert (config.port, config.host, config.auth, config.log_level) == (1875, "lab", ("login",), "INFO")
-    assert config.without == ("login", "hostname")
+    assert config.without == ("hostname",)
     assert (config.tls.cert_file, config.tls.key_file) == ("/certs/a.crt", "/keys/lab.key")
     config = start(started, "--config", name)
     assert (config.port, config.auth, config.log_level, config.without) == (2000, ("hostname",), "ERROR", ("login",))
@@ -242,7 +242,7 @@ def test_config_check_says_that_all_is_well(run: Any, file: Any) -> None:
         ('[manager]\nauth = ["logn"]', "lab.toml [manager] auth: there is no plugin 'logn', did you mean 'login'?"),
         ('[manager]\nwithout = ["logn"]', "lab.toml [manager]"),
         ("[plugins.identity]\nx = 5", "lab.toml [plugins.identity] x: "),
-        ('[manager]\n"a\\nb" = 5', "lab.toml [manager] a\\nb: unknown key"),
+        ('[manager]\n"a\\nb" = 5', "lab.toml [manager] 'a\\nb': unknown key"),
     ],
 )
 def test_config_check_names_the_mistake(text: str, said: str, mistake: Any, file: Any) -> None:

@@ -111,16 +111,20 @@ def test_a_corpus(name: str) -> None:
     assert max(sizes) <= harness.LONGEST
 
 
-@pytest.mark.parametrize("name", harness.NAMES)
+REQUEST = b'{"service":"S","attribute":"x","args":['
+REPLY = b'{"error":false,"requester":"A","uid":"7","result":'
+SETTING = b"[plugins.x]\ny = "
+
+
 @pytest.mark.parametrize(
-    "opening",
+    ("name", "opening"),
     [
-        b"",
-        b'{"service":"S","attribute":"x","args":[',
-        b'{"error":false,"requester":"A","uid":"7","result":',
-        b"[plugins.x]\ny = ",
+        *((name, b"") for name in harness.NAMES),
+        ("request", REQUEST),
+        ("long", REQUEST),
+        ("reply", REPLY),
+        ("config", SETTING),
     ],
-    ids=["", "request", "reply", "settings"],
 )
 def test_what_is_long(name: str, opening: bytes) -> None:
     """No word of the protocols, repeated as often as a stranger may, takes longer than its length explains."""
@@ -145,7 +149,7 @@ def test_any_message(name: str, value: object, is_ascii: bool) -> None:
         max_size=30,
     )
 )
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_any_conversation(steps: list[Any]) -> None:
     """Whatever is said in any order, nobody hears what is not for it, and every call ends."""
     spelled = [

@@ -226,7 +226,7 @@ def test_what_is_no_answer_leaves_no_secret(folder: Path) -> None:
             for line in b"unsaid", b"unsaid late", b'{"unsaid": ', b'{"password": "unsaid"}', b"unsaid \xff":
                 peer.write(line + b"\n")
                 assert peer.read()["error"]
-        log += ["no administrator: no answer", "that nobody asked for, dropped"]
+        log += ["no administrator: no answer", "that nobody asked for; dropped"]
 
 
 def test_administrators_leave_no_secret(folder: Path) -> None:

@@ -23,6 +23,8 @@ from msl.network import ssh as theirs
 
 from msl_network import LinkedClient, ssh
 
+from .ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -471,13 +473,6 @@ class Cell(Service):
 if __name__ == "__main__":
     run_services(Cell(), **ssh.parse_console_script_kwargs())
 """
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 @pytest.mark.parametrize("package", ["msl_network", "msl.network"])

@@ -23,6 +23,8 @@ from msl_network.errors import CertificateError, ConnectError, ConnectTimeoutErr
 from msl_network.tls import server_context
 from msl_network.trust import closed_early, explain, silent_manager, stored_certificate, trusted_context
 
+from .ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -470,12 +472,6 @@ def test_it_is_refused_for_another_reason(tmp_path: Path) -> None:
 
 
 # What goes wrong before
-
-
-def free_port() -> int:
-    with socket.create_server((HERE, 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def test_nothing_listens_here(home: Path) -> None:

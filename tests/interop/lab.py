@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from tests.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -455,13 +457,6 @@ class Lab:
         """Ends one process before the laboratory is closed."""
         self.processes.remove(process)
         process.close()
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def eventually(check: Callable[[], T]) -> T:

@@ -58,7 +58,7 @@ def test_message_that_is_too_long(lab: Lab, *, tls: bool) -> None:
     lab.start_with("--config", str(lab.folder / "limits.toml"), "-H", "127.0.0.1", *([] if tls else ["--disable-tls"]))
     lab.instruments("Echo")
     client = lab.client()
-    with pytest.raises(PeerError, match="ValueError: a message may have 1048576 bytes .max_message., this one has more"):
+    with pytest.raises(PeerError, match="ValueError: a message may have 1048576 bytes"):
         client.run("cxn.link('Echo').echo('x' * 3_000_000)")
     assert calls(lab.client())
 
