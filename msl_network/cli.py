@@ -277,13 +277,13 @@ def _start(args: argparse.Namespace, context: Context) -> int:
     for name in ("auth_password", "key_file_password"):
         if name in given:
             given[name] = " ".join(given[name])
+    keywords = filter_run_forever_kwargs(**given)
     config = context.config.with_keywords(
-        allow_anonymous=given.pop("allow_anonymous") or None,
-        without=tuple(dict.fromkeys((*context.config.without, *given.pop("without", ())))) or None,
-        port=given.pop("port", None),
-        log_level=given.pop("log_level", None),
+        **keywords,
+        allow_anonymous=given["allow_anonymous"] or None,
+        without=tuple(dict.fromkeys((*context.config.without, *given.get("without", ())))) or None,
     )
-    run(Manager(config.with_keywords(**filter_run_forever_kwargs(**given))), is_program=True)
+    run(Manager(config), is_program=True)
     return 0
 
 

@@ -42,8 +42,9 @@ MAX_KEPT: Final = 4 * 1024 * 1024
 IN_A_TEXT: Final = 4096
 """From how many bytes on a text that has no end yet is cut, too."""
 
-LAST_WORDS: Final = 4096
-"""How much is kept of the end of a line that is refused, in bytes: peers of 1.0 write the uid last."""
+WORDS: Final = 4096
+"""How much is kept of the begin and of the end of a line that is refused, in bytes, to find its uid: peers of 1.0 write
+it last, and others before what is long."""
 
 _VALUE: Final = "value"
 _KEY: Final = "key"
@@ -56,7 +57,11 @@ _ROUNDS: Final = 8  # each takes one level of nesting away; of what people send,
 _MAX_TEXTS: Final = 2 * _MAX_DEPTH  # without a comma: each is the name of what has the next one in it, or its value
 _ESCAPE: Final = 6  # the bytes of the longest escape: \u00e9
 _PLACE: Final = re.compile(r": line \d+ column \d+ \(char \d+\)")  # in a piece, which says nothing of the line
-_UID: Final = re.compile(rb'"uid"\s*:\s*("(?:[^"\\]|\\.){0,1024}"|-?[0-9]{1,18}|null)\s*\}\s*\Z', re.DOTALL)
+_SCALAR: Final = rb'("(?:[^"\\]|\\.){0,1024}"|-?[0-9]{1,18}|null|true|false)'
+_LAST_UID: Final = re.compile(rb'"uid"\s*:\s*' + _SCALAR + rb"\s*\}\s*\Z", re.DOTALL)
+_FIRST_UID: Final = re.compile(
+    rb'\s*\{(?:\s*"(?!uid")\w{1,99}"\s*:\s*' + _SCALAR + rb'\s*,)*\s*"uid"\s*:\s*' + _SCALAR + rb"\s*[,}]", re.DOTALL
+)
 
 
 class LongLine:
@@ -67,6 +72,7 @@ class LongLine:
     """
 
     __slots__ = (
+        "_begin",
         "_check",
         "_inside",
         "_kept",
@@ -97,6 +103,7 @@ class LongLine:
         self._short: list[bytes] = []
         self._replaced: list[tuple[int, int, bytes]] = []  # what is before the mark, the length of all, the piece
         self._kept = 0
+        self._begin = b""  # the first words
         self._new = bytearray()  # what came since the last cut
         self._wanted = PIECE  # how much of that there must be before the next
         self._tail = b""
@@ -115,6 +122,8 @@ class LongLine:
             data: Received bytes, without a line end.
         """
         self.size += len(data)
+        if len(self._begin) < WORDS:
+            self._begin += data[: WORDS - len(self._begin)]
         self._new += data
         if len(self._new) >= self._wanted:
             self._advance()
@@ -137,10 +146,10 @@ class LongLine:
             self._pieces.append(self._tail)
             self._short.append(self._tail)
             return
-        found = _UID.search(self._tail)
-        if found is not None and self.error.uid == "":
+        if self.error.uid == "":
+            found = _LAST_UID.search(self._tail) or _FIRST_UID.match(self._begin)
             with contextlib.suppress(ValueError):  # it is no JSON after all, so it is nobody's uid
-                self.error.uid = json.loads(found[1])
+                self.error.uid = json.loads(found[found.lastindex or 0]) if found else ""
 
     def short(self) -> bytes:
         """Return the short form of a complete line: JSON exactly if the line is.
@@ -189,7 +198,7 @@ class LongLine:
             except MessageError as error:
                 self.spoil(error)
         else:
-            self._tail = self._tail[-LAST_WORDS:]
+            self._tail = self._tail[-WORDS:]
         # what had no place to cut is searched again when as much has come once more, not for each byte
         self._wanted = max(PIECE, len(self._tail))
 

@@ -24,6 +24,7 @@ from .errors import (
 from .long_line import LONG, LongLine
 from .messages import DISCONNECT, DRIVING, MANAGER, MAX_NAME, NOTIFICATION_UID, Answer, MendedReply, Request
 from .protocol import Event
+from .registry import ServiceMember
 from .wire import line_end
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .messages import Reply
     from .peer import Peer
-    from .registry import ClientMember, Registry, ServiceMember
+    from .registry import ClientMember, Registry
     from .wire import Line
 
 __all__ = ["Router"]
@@ -105,9 +106,7 @@ class Router:
                 _check_long_reply(reply, long)
             client = self._registry.reply(member, reply.requester, _hashable(reply.uid))
         except MessageError as error:
-            peer.fail(error, error.uid, peer.network_name)
-            if peer.member is not None:  # else it only finishes a message that is too long
-                self._fail_call(member, error)
+            self._refuse_reply(peer, line, error)
             return
         if client is None:
             # a Client that left cannot be answered, which is nobody's fault
@@ -198,6 +197,17 @@ class Router:
                 target.enqueue(codec.encode_lost(line, target.tell_lost(service.name)))
             else:
                 target.enqueue(line, end)
+
+    def _refuse_reply(self, peer: Peer, line: Line, error: MessageError) -> None:
+        """Tell a Service that what it sent cannot be read, and whoever waits for it, if that can be found out."""
+        peer.fail(error, error.uid, peer.network_name)
+        if not isinstance(peer.member, ServiceMember):  # it is closed already, and only finishes its sentence
+            return
+        self._fail_call(peer.member, error)
+        if isinstance(line, LongLine) and error.uid == "":
+            # nobody knows who waits for it, and whoever does must not wait for ever
+            logger.warning("%s sent a long reply that cannot be read (%s): disconnected", peer.network_name, error)
+            peer.close()
 
     def _fail_call(self, service: ServiceMember[Peer], error: MessageError) -> None:
         """Tell the Client whose reply cannot be read, if its uid can be and says who that is."""

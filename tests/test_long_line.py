@@ -261,6 +261,29 @@ def test_uid_of_a_refused_line(end: bytes, uid: object) -> None:
     assert caught.value.uid == uid
 
 
+@pytest.mark.parametrize(
+    ("begin", "uid"),
+    [
+        (b'{"error": false, "requester": "C[h:1]", "uid": "u", "result": "', "u"),
+        (b' { "uid" :7,"result":[', 7),
+        (b'{"args": ["uid", {"uid": "no"}, "', ""),
+        (b'{"a": "\\", \\"uid\\": \\"no", "b": "', ""),
+        (b'{"args": {"uid": "no", "b": "', ""),
+    ],
+)
+def test_uid_at_the_begin(begin: bytes, uid: object) -> None:
+    """It is found at the begin, too, behind nothing but short members: never in a payload."""
+    reader = CODEC.long_line()
+    reader.feed(begin)
+    reader.feed(b"x" * 100_000)
+    reader.spoil(MessageError("too long"))
+    reader.feed(b"x" * 100_000 + b'"}')
+    reader.close()
+    with pytest.raises(MessageError) as caught:
+        reader.short()
+    assert caught.value.uid == uid
+
+
 def test_digits_and_depth() -> None:
     """What Python's own reader would not take is refused in a piece, too."""
     for inner, problem in ((b"1" * 5000, "4300 digits"), (b"[" * 600 + b"]" * 600, "nested too deeply")):

@@ -958,6 +958,20 @@ async def test_reply_that_is_too_long(transport: str, limit: int) -> None:
         assert (await user.read())["uid"] == "c"
 
 
+async def test_long_reply_of_which_nobody_knows_whose_it_is(transport: str) -> None:
+    """23. A Service whose long reply cannot be read, nor its uid, is closed, so that nobody waits for ever."""
+    async with Manager(config(transport, limits={"max_message": "1 MB"})) as manager, client(manager) as user:
+        async with service(manager) as echo:
+            await user.call("Echo", "echo", uid="a")
+            name = (await echo.read())["requester"]
+            long = "x" * 2_000_000
+            await echo.write(f'{{"requester": "{name}", "result": "{long}", "uid": "a", "error": false}}\n'.encode())
+            reply = await user.read()
+            assert reply["uid"] == "a"
+            assert reply["message"].startswith("ConnectionAbortedError")
+            await echo.eof()
+
+
 async def test_service_that_does_not_read(transport: str) -> None:
     """A Service that does not read is busy for who asks for more; nobody waits for it."""
     settings = config(transport, limits={"outbox": "1 MB", "shutdown_timeout": "100 ms"})
