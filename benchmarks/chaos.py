@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Final
@@ -98,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words.old and importlib.util.find_spec("msl.network") is None:
         options().error(f"--old needs MSL-Network 1.0: {sys.executable} -m pip install msl-network==1.0.0")
     seed = SystemRandom().randrange(SEEDS) if words.seed is None else words.seed
+    if words.keep and words.keep.exists():
+        options().error(f"--keep: {words.keep} is there already; choose another folder, or remove it")
     folder = words.keep or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     tell(f"seed {seed}, logs in {folder}")
@@ -133,16 +136,16 @@ def run_all(words: argparse.Namespace, random: Random, folder: Path, tally: Tall
         bound=words.bound,
         has_trio=importlib.util.find_spec("trio") is not None,
     )
-    manager = ManagerProcess(folder, words.auth, words.transport, words.plugin, tls=words.tls)
-    cast = Cast(numbers, folder, manager, random, tally)
-    faults = Faults(manager, cast, random, tally, words.seconds)
-    try:
-        Run(manager, cast, faults, tally, tell).run(words.seconds)
-    except ManagerError as error:
-        tally.problem("manager", str(error))
-    finally:
-        cast.kill()
-        manager.kill()
+    with ExitStack() as stack:
+        try:
+            manager = ManagerProcess(folder, words.auth, words.transport, words.plugin, tls=words.tls)
+            stack.callback(manager.kill)
+            cast = Cast(numbers, folder, manager, random, tally)
+            stack.callback(cast.kill)
+            faults = Faults(manager, cast, random, tally, words.seconds)
+            Run(manager, cast, faults, tally, tell).run(words.seconds)
+        except ManagerError as error:
+            tally.problem("manager", str(error))
 
 
 if __name__ == "__main__":

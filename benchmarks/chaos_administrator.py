@@ -44,11 +44,14 @@ class Administrator:
         self.random = part.chance()
         self.number = 0
         self.has_settled = False
+        self.came = ("", "")
+        """Between which times it connected."""
 
     def run(self) -> None:
         """Connect, ask for things, and do it again, until the end."""
         keywords = {**self.part.direct.keywords(), **self.part.options["administrator"]}
         while not self.orders.stop.is_set():
+            before = time.time()
             try:
                 client = connect(name=self.name, **keywords)
             except ConnectError as error:
@@ -56,6 +59,7 @@ class Administrator:
                 self.report.claim("refused", "Manager", f"{self.name} ({error})")
                 self.orders.pause(0.3)
                 continue
+            self.came = (shown(before - 1), shown(time.time() + 1))
             try:
                 self.stay(client)
             except ConnectionLostError as error:
@@ -98,11 +102,11 @@ class Administrator:
         return self.holds(lambda names: name not in names, client, "hostnames_table.hostnames")
 
     def records(self, client: Client) -> bool:
-        """Look at the records of the last moments: our own connection is among them."""
-        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - 3600))
-        port = client.port
+        """Look at the records of the moment at which we came: our own connection is among them."""
+        start, end = self.came
+        port = str(client.port)
         return self.holds(
-            lambda records: str(port) in str(records), client, "connections_table.connections", start=start
+            lambda records: port in str(records), client, "connections_table.connections", start=start, end=end
         )
 
     def expect(self, value: object, client: Client, attribute: str, *args: Any) -> bool:
@@ -133,6 +137,11 @@ class Administrator:
             self.report.count("administrator requests")
             return [result]
         return []
+
+
+def shown(seconds: float) -> str:
+    """Return a time as the Manager reads and writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
 
 
 def run(part: Part) -> None:

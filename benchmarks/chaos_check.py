@@ -92,7 +92,7 @@ class Ledger:
             return
         self.report.count(f"error: {kind}")
         if kind in JUDGED:
-            self.report.claim(kind, call.service, self.client)
+            self.report.claim(kind, call.service, f"{self.client} ({message[:200]})" if kind == "busy" else self.client)
 
     def give_up(self, number: int) -> None:
         """Note that a call is not waited for any more, because it was made so."""

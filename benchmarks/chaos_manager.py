@@ -80,6 +80,7 @@ class State:
         descriptors: How many files and sockets it has open.
         objects: How many objects there are of each class of the package.
         blocks: How many pieces of memory Python has in use.
+        spare: How much of its memory Python keeps to use it again, in bytes.
         memory: How much memory it has, in bytes.
     """
 
@@ -91,6 +92,7 @@ class State:
     descriptors: int
     objects: Mapping[str, int]
     blocks: int
+    spare: int
     memory: int
 
 

@@ -72,4 +72,27 @@ class Probe:
             "threads": threading.active_count(),
             "objects": dict(ours),
             "blocks": sys.getallocatedblocks(),
+            "spare": spare(),
         }
+
+
+def spare() -> int:
+    """Return how much of the memory that Python has from the system it does not use, in bytes; 0 if it does not tell.
+
+    Python gives back an arena of a MiB only when the last small object in it is gone, and uses the rest of it again.
+    """
+    libc = ctypes.CDLL(None)
+    libc.open_memstream.restype = ctypes.c_void_p
+    libc.fclose.argtypes = [ctypes.c_void_p]
+    libc.free.argtypes = [ctypes.c_void_p]
+    tell = getattr(ctypes.pythonapi, "_PyObject_DebugMallocStats", None)
+    if tell is None:  # another Python
+        return 0
+    text, size = ctypes.c_void_p(), ctypes.c_size_t()
+    stream = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
+    tell(ctypes.c_void_p(stream))
+    libc.fclose(stream)
+    lines = ctypes.string_at(text.value or 0, size.value).decode().splitlines()
+    libc.free(text)
+    found = [line for line in lines if "bytes in available blocks" in line or " unused pools * " in line]
+    return sum(int(line.rpartition("=")[2].replace(",", "")) for line in found)

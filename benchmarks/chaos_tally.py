@@ -21,7 +21,7 @@ __all__ = ["Tally"]
 SHOWN: Final = 10
 """How many problems of a kind are shown; there may be thousands."""
 
-EXPECTED: Final = ("connection records cannot be written, trying again: the database",)
+EXPECTED: Final = ("connection records cannot be written, trying again: the database", ": database is locked; ")
 """What the log of the Manager may have at ERROR or above in a chaos run: that another program locks the database."""
 
 GOOD: Final = re.compile(r"\[WARNING\] \S+ - (blocking|async|wire|old-client|administrator|Echo\d+|Bench|Old)\b")

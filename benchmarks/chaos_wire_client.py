@@ -198,6 +198,7 @@ class WireClient:
                 self.report.problem("wrong", f"{self.books.name} is not among the clients: {text}")
         elif not error or "was not linked with" in error:  # the Service may have left and come back
             self._unlinked.add(service)
+            self.books.links.pop(service, None)  # a link may have been made while that was on its way
         else:
             self.report.problem("wrong", f"{self.books.name}: unlink from {service} is answered with {error!r}")
 

@@ -446,6 +446,7 @@ FRESH = State(
     descriptors=11,
     objects={"Registry": 1},
     blocks=130_000,
+    spare=1_000_000,
     memory=37_000_000,
 )
 
