@@ -152,7 +152,10 @@ def reason(message: str, service: str) -> str:
         message: The message of the error, ``ClassName: text``.
         service: The Service that was called.
     """
-    if message == f"ConnectionAbortedError: the '{service}' service left before it answered":
+    if message in {
+        f"ConnectionAbortedError: the '{service}' service left before it answered",
+        f"ConnectionAbortedError: the '{service}' service is leaving",
+    }:
         return "left"
     if message.startswith(f"KeyError: \"the '{service}' Service is not connected to Manager["):
         return "unknown"

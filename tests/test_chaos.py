@@ -37,6 +37,7 @@ BOUND = 30.0
 CALL = Call(client="C", number=1, service="Echo1", attribute="echo", payload="text")
 RIGHT = ["boot", 3, 3, *answer("C", 1, "text", "echo")]
 LEFT = "ConnectionAbortedError: the 'Echo1' service left before it answered"
+LEAVING = "ConnectionAbortedError: the 'Echo1' service is leaving"
 UNKNOWN = "KeyError: \"the 'Echo1' Service is not connected to Manager[here:1]\""
 BUSY = "BlockingIOError: the 'Echo1' service does not keep up, 5 bytes wait for it; ask later"
 
@@ -156,7 +157,7 @@ def test_connection_through_proxy(seen: Seen, ledger: Ledger) -> None:
     assert seen.claims == []
 
 
-@pytest.mark.parametrize(("message", "kind"), [(LEFT, "left"), (UNKNOWN, "unknown"), (BUSY, "busy")])
+@pytest.mark.parametrize(("message", "kind"), [(LEFT, "left"), (LEAVING, "left"), (UNKNOWN, "unknown"), (BUSY, "busy")])
 def test_errors_with_reason(seen: Seen, ledger: Ledger, message: str, kind: str) -> None:
     """An error that names a reason is no problem, if there was that reason."""
     ledger.error(1, message)
