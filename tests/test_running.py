@@ -366,6 +366,8 @@ def test_as_many_connections_as_the_system_allows(soft: int, hard: int, said: st
     with subprocess.Popen(["bash", "-c", limits + start], stderr=subprocess.PIPE, text=True) as manager:
         assert manager.stderr is not None
         lines = [manager.stderr.readline() for _ in range(2)]
+        while "running on" not in manager.stderr.readline():  # from then on it ends when it is told to
+            assert manager.poll() is None
         assert resource.prlimit(manager.pid, resource.RLIMIT_NOFILE) == (hard, hard)
         manager.terminate()
         manager.communicate(timeout=20)
