@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import random
 import socket
 import subprocess
 import threading
@@ -172,10 +173,14 @@ class Running:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a port that nobody listens on: none of those that the system takes for outgoing connections meanwhile."""
+    for port in random.sample(range(30_000, 32_000), 2000):
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:  # in use
+            continue
+    raise OSError("no port from 30000 to 31999 is free")
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from msl_network import RefusedError, RemoteError, Service, connect, run_services
 from msl_network.companions import ask_for_login
+
+from .ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +42,7 @@ class Running:
     """`run_services` in a thread."""
 
     def __init__(self, folder: Path, *services: Service, **kwargs: Any) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.error: BaseException | None = None
         self.keywords = {"host": "127.0.0.1", "port": self.port, "log_file": str(folder / "log.txt")} | kwargs
         self._thread = threading.Thread(target=self._run, args=services, daemon=True)

@@ -20,6 +20,8 @@ import pytest
 
 from msl_network import Config, Limits
 
+from .ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -171,11 +173,9 @@ def pattern(expected: str) -> str:
 
 @pytest.fixture
 def terminals(tmp_path: Path) -> Iterator[Terminals]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
     folder = tmp_path / "lab"
     folder.mkdir()
-    with closing(Terminals(folder, port)) as terminals:
+    with closing(Terminals(folder, free_port())) as terminals:
         yield terminals
 
 
