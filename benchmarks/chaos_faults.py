@@ -104,7 +104,8 @@ class Faults:
         Raises:
             ManagerError: If it does not.
         """
-        self._tally.times["to start the Manager"].append(self._manager.start())
+        seconds = self._manager.start()
+        self._tally.times["to start the Manager"].append(seconds)
         self._tally.evidence.up("Manager", time.monotonic())
 
     def end_manager(self, *, by_administrator: bool = False) -> None:
@@ -116,7 +117,8 @@ class Faults:
         self._unlock_database()  # or records are lost, as they should be
         end = self._manager.shut_down if by_administrator else self._manager.terminate
         try:
-            self._tally.times["to end the Manager"].append(end())
+            seconds = end()
+            self._tally.times["to end the Manager"].append(seconds)
         except ManagerError as error:
             self._tally.problem("manager", str(error))
 

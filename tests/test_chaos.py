@@ -675,6 +675,23 @@ def test_end_of_run(tmp_path: Path, number: int, status: int) -> None:
         os.close(other)
 
 
+@only_linux
+def test_manager_that_does_not_start(tmp_path: Path) -> None:
+    """A Manager that does not start is a problem that is told, with the rest of what is known."""
+    plugin = tmp_path / "late.py"
+    plugin.write_text(
+        "from msl_network import StartError, hookimpl\n\n\n"
+        "class Late:\n"
+        "    @hookimpl\n"
+        "    async def started(self, manager):\n"
+        "        raise StartError('too late')\n"
+    )
+    result = run(tmp_path, "--seconds", "4", "--plugin", f"{plugin}:Late")
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "the Manager ended with status 1 instead of starting" in result.stdout
+    assert result.stderr == ""
+
+
 def processes_of(folder: Path) -> list[int]:
     """Return the processes that work in a folder, or below."""
     found = []
