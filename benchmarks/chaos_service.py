@@ -50,6 +50,8 @@ class Good(Service):
         self._boot = ""
         self._begun = 0
         self._ended = 0
+        self._is_over = False
+        self._has_task = False
         self._holder = ""
         self._seen: defaultdict[str, set[int]] = defaultdict(set)
 
@@ -91,7 +93,15 @@ class Good(Service):
         self._boots += 1
         self._boot = f"{self.name}.{os.getpid()}.{self._boots}"
         self._begun = self._ended = 0
-        self.add_tasks(self._live())
+        self._is_over = False
+        if not self._has_task:  # it has one still if it could not connect
+            self._has_task = True
+            self.add_tasks(self._live())
+
+    def shutdown_handler(self) -> None:
+        """Tell at once that the connection has ended: `start` returns only when the task has, too."""
+        self._is_over = True
+        self._part.report.event("down", self.name)
 
     def _told(self) -> tuple[str, int, int]:
         ended = self._ended  # in this order: what is sent in between is begun, and not yet ended
@@ -107,9 +117,10 @@ class Good(Service):
     async def _live(self) -> None:
         """Send notifications, until it is time to leave."""
         orders, random, report = self._part.orders, self._part.random, self._part.report
+        self._has_task = False
         report.event("up", self.name)
         leave = time.monotonic() + random.expovariate(1 / STAY)
-        while not orders.stop.is_set():
+        while not (orders.stop.is_set() or self._is_over):
             for _ in range(random.choice([1, 1, 2, BURST])):
                 self._begun += 1
                 self.emit_notification(self._boot, self._begun)
@@ -117,9 +128,9 @@ class Good(Service):
             await asyncio.sleep(random.uniform(0.05, 0.5))
             if time.monotonic() > leave and not orders.settle.is_set() and not self._is_bench:
                 report.count("fault: a Service leaves")
-                report.event("down", self.name)
-                break
-        raise Leave
+                raise Leave
+        if orders.stop.is_set():
+            raise Leave
 
 
 def run(part: Part) -> None:
@@ -153,7 +164,6 @@ def run(part: Part) -> None:
                 part.report.claim("refused", "Manager", f"{name} ({error})")
         else:
             taken_since = None
-            part.report.event("down", name)
             if is_direct:
                 part.report.claim("lost", "Manager", name)
         part.orders.pause(part.random.uniform(0.05, 0.3))
