@@ -231,7 +231,9 @@ class Peer:
                 self._too_slow()
 
     def lose_notification(self, service: str) -> None:
-        """Note that a notification is dropped because the peer does not keep up."""
+        """Note that a notification is dropped because the peer does not keep up; one that has gone loses nothing."""
+        if self.is_closing:
+            return
         lost = self.outbox.lost
         if service not in lost:
             logger.warning("%s does not keep up, notifications of %r to it are dropped", self.network_name, service)

@@ -141,6 +141,20 @@ async def test_full_outbox(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+async def test_lost_notifications(caplog: pytest.LogCaptureFixture) -> None:
+    """Dropped notifications are counted and said once, but not of a peer that has gone."""
+    peer, _ = make()
+    peer.lose_notification("Echo")
+    peer.lose_notification("Echo")
+    assert peer.outbox.lost == {"Echo": 2}
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    gone, _ = make()
+    gone.lost()
+    gone.lose_notification("Echo")
+    assert gone.outbox.lost == {}
+    assert len(caplog.records) == 1
+
+
 async def test_ask() -> None:
     """A question is sent, and the next line answers it: JSON, text, or a line that came early."""
     peer, wire = make()
