@@ -392,8 +392,8 @@ class _StreamTransport:
                     portion = data if len(data) <= SEND_SIZE else data[start : start + SEND_SIZE]
                     await self._stream.send(portion)
                     self.unsent -= len(portion)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            self._lose()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError):
+            self._lose()  # OpenSSL may have to read before it can write, and find the end
 
     async def drained(self) -> None:
         while not self._is_lost and not self._idle.is_set():

@@ -12,7 +12,7 @@ import pytest
 
 from msl_network.errors import ListenError
 from msl_network.listening import bind
-from msl_network.transport import Listener, Transport, is_exhausted, listen
+from msl_network.transport import Listener, Transport, _StreamTransport, is_exhausted, listen
 
 from .wire_peer import DEADLINE, until
 
@@ -172,6 +172,34 @@ async def test_reset(listener: Listener) -> None:
         await until(lambda: receiver.is_lost)
         transport.write(b"x" * 100)
         transport.write(b"x" * 100)
+
+
+class Ended(anyio.abc.ByteStream):
+    """A TLS stream as anyio has it: whoever sends may be told that the other end says no more."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(self, item: bytes) -> None:
+        raise anyio.EndOfStream
+
+    async def send_eof(self) -> None:
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.anyio
+async def test_end_while_sending() -> None:
+    """A stream that finds its end while it sends is lost, like one that finds it while it receives."""
+    receiver = Recording()
+    async with anyio.create_task_group() as task_group:
+        transport = _StreamTransport(Ended(), receiver, task_group, closing=1)
+        transport.write(b"x")
+        await transport.send()
+        assert receiver.is_lost
 
 
 @pytest.mark.anyio
