@@ -11,6 +11,7 @@ import ssl
 import sys
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from select import select
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -151,8 +152,9 @@ def service(port: int, name: str = "Echo", context: ssl.SSLContext | None = None
     with connected(port, context) as peer:
         peer.join(name, type="service", attributes={"echo": "(x)"}, **identity)
         with client(port, "Watch", context) as watch:
-            while name not in watch.manager("identity")["services"]:
-                pass  # it is asked again as soon as it has answered
+            while name not in watch.manager("identity")["services"]:  # it is asked again as soon as it has answered
+                if select([peer.sock], [], [], 0)[0]:
+                    raise AssertionError(f"the Manager did not let {name} in, but said {peer.line()!r}")
         yield peer
 
 
