@@ -4,5 +4,6 @@ Rule of this package: every number comes from real libraries in real processes, 
 the insides of what it measures, and nothing of it is installed.
 
     python -m benchmarks.call --help        how long a call takes
+    python -m benchmarks.count --help       how much work a message is for the Manager
     python -m benchmarks.chaos --help       what happens when everything fails at random
 """
