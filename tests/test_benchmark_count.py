@@ -13,7 +13,16 @@ from benchmarks.count import __main__ as command
 from benchmarks.count import watch
 from benchmarks.count.driver import SCENARIOS, DriverError, Peers
 from benchmarks.count.figures import compare, differences, key, load, store, table, versions
-from benchmarks.count.profiling import Overhead, c_functions, functions, measure_overhead, python_functions
+from benchmarks.count.profiling import (
+    Function,
+    Overhead,
+    Overheads,
+    c_functions,
+    functions,
+    measure_overheads,
+    median,
+    python_functions,
+)
 from benchmarks.count.readers import ReadError, read_callgrind, read_strace
 
 MARGINS = {"sequential": 0.03, "connect": 0.1}
@@ -64,6 +73,7 @@ STRACE = """\
 100.00    0.002000           0      3000         7 total
 """
 
+NOTHING = Overheads(Overhead(0.0, 0.0), Overhead(0.0, 0.0))
 POLL = ("~", 0, "<method 'poll' of 'select.epoll' objects>")
 LOOP = ("/lib/python3/asyncio/base_events.py", 1, "_run_once")
 WORK = ("/here/msl_network/router.py", 2, "from_client")
@@ -168,52 +178,64 @@ def test_strace_without_a_table_is_refused() -> None:
 
 def test_the_time_of_the_system_is_nobodys_work() -> None:
     """The time in which the Manager waits for a message counts neither for the loop nor for its callers."""
-    found = {function.name: function for function in functions(STATS, 2, Overhead(0.0, 0.0))}
+    found = {function.name: function for function in functions(STATS, 2, NOTHING)}
 
     assert found["asyncio/base_events.py:1 _run_once"].own == pytest.approx(500)
     assert found["asyncio/base_events.py:1 _run_once"].inclusive == pytest.approx(3000)
     assert found["method 'poll' of 'select.epoll' objects"].inclusive == 0
+    assert found["method 'poll' of 'select.epoll' objects"].system == pytest.approx(500_000)
     assert found["msl_network/router.py:2 from_client"].inclusive == pytest.approx(2500)
     assert found["len"].calls == 3
 
 
 def test_the_time_of_the_profiler_is_nobodys_work() -> None:
     """What the profiler adds to a call is taken from the function that is called, and from its caller."""
-    found = {function.name: function for function in functions(STATS, 2, Overhead(0.0001, 0.0002))}
+    found = {
+        function.name: function
+        for function in functions(STATS, 2, Overheads(Overhead(0.0001, 0.0002), Overhead(0.00005, 0.0003)))
+    }
 
-    assert found["len"].own == pytest.approx((1000 - 6 * 100) / 2)
-    assert found["msl_network/router.py:2 from_client"].own == pytest.approx((4000 - 2 * 100 - 6 * 200) / 2)
-    assert found["msl_network/router.py:2 from_client"].inclusive == pytest.approx(1300 + 200)
-    assert found["asyncio/base_events.py:1 _run_once"].own == pytest.approx((1000 - 2 * 100 - 4 * 200) / 2)
+    assert found["len"].own == pytest.approx((1000 - 6 * 50) / 2)
+    assert found["msl_network/router.py:2 from_client"].own == pytest.approx((4000 - 2 * 100 - 6 * 300) / 2)
+    assert found["msl_network/router.py:2 from_client"].inclusive == pytest.approx(1000 + 350)
+    assert found["asyncio/base_events.py:1 _run_once"].own == 0  # and never less
 
 
 def test_what_the_profiler_adds_is_more_than_nothing() -> None:
     """A call takes longer with the profiler."""
-    overhead = measure_overhead()
+    overheads = measure_overheads()
 
-    assert overhead.inside > 0
-    assert overhead.outside >= 0
+    assert overheads.python.inside + overheads.python.outside > 0
+    assert overheads.builtin.inside + overheads.builtin.outside > 0
 
 
 def test_a_function_that_calls_itself_counts_once() -> None:
     """Recursion does not make a function cost more than everything."""
     stats = {WORK: (2, 6, 0.004, 0.004, {WORK: (4, 0, 0.002, 0.002), LOOP: (2, 2, 0.002, 0.004)})}
-    [found] = functions(stats, 2, Overhead(0.0, 0.0))
+    [found] = functions(stats, 2, NOTHING)
 
     assert found.own == pytest.approx(2000)
     assert found.inclusive == found.own
 
 
+def test_one_profile_of_several_may_be_spoilt() -> None:
+    """Of several profiles the median counts, for each function."""
+    profiles = [[Function("f", 1.0, own, 2 * own)] for own in (3.0, 90.0, 4.0)]
+
+    assert median(profiles) == [Function("f", 1.0, 4.0, 8.0)]
+
+
 def test_profiles_begin_with_what_costs_most() -> None:
     """The functions are sorted by what they cost themselves, or by all, and only the first are told."""
-    found = functions(STATS, 2, Overhead(0.0, 0.0))
+    found = functions(STATS, 2, NOTHING)
     c = c_functions(read_callgrind(CALLGRIND.splitlines()), 2, 1)
 
-    assert python_functions(found, "own", 1).splitlines()[-1].split() == [
+    assert python_functions(found, "own", 1).splitlines()[2].split() == [
         *("1.00", "2000.00", "66.7%", "83.3%"),
         *("msl_network/router.py:2", "from_client"),
     ]
-    assert python_functions(found, "inclusive", 1).endswith("100.0%  asyncio/base_events.py:1 _run_once")
+    assert python_functions(found, "inclusive", 1).splitlines()[2].endswith("  asyncio/base_events.py:1 _run_once")
+    assert python_functions(found, "own", 1).splitlines()[-1].split()[:2] == ["1.00", "500000.00"]
     assert c.splitlines()[-1].split() == ["1.00", "60", "64.9%", "_PyEval_EvalFrameDefault"]
 
 

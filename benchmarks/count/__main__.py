@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .driver import SCENARIOS, DriverError, Peers
 from .figures import compare, differences, key, load, store, table, versions
-from .profiling import c_functions, functions, measure_overhead, python_functions
+from .profiling import c_functions, functions, measure_overheads, median, python_functions
 from .readers import ReadError
 from .watch import TOOLS, WatchError, missing, under_callgrind, under_profiler, under_strace
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 STORED: Final = Path(__file__).with_name("figures.json")
+
+TIMES: Final = 5
+"""How many profiles are made: others that run on the computer spoil some."""
 
 UNSTEADY: Final = frozenset({"futex", "restart_syscall"})
 """System calls in which threads wait for each other: how many there are depends on who is faster."""
@@ -68,39 +71,45 @@ def options() -> argparse.ArgumentParser:
 
 
 def watched(
-    under: Callable[..., AbstractContextManager[tuple[int, Callable[[Callable[[], Any]], Any]]]], scenario: Scenario
-) -> Any:
-    """Have a Manager do what a scenario says, twice; return what was found out the second time."""
+    under: Callable[..., AbstractContextManager[tuple[int, Callable[[Callable[[], Any]], Any]]]],
+    scenario: Scenario,
+    times: int = 1,
+) -> list[Any]:
+    """Have a Manager do what a scenario says, at first unseen; return what was found out each time."""
     with (
         tempfile.TemporaryDirectory(prefix="count-") as folder,
         under(Path(folder), tls=scenario.tls) as (port, watch),
         Peers(port, tls=scenario.tls, clients=scenario.clients) as peers,
     ):
         scenario.run(peers)
-        return watch(lambda: scenario.run(peers))
+        return [watch(lambda: scenario.run(peers)) for _ in range(times)]
 
 
 def count(scenario: Scenario, tools: Sequence[str]) -> dict[str, float]:
     """Return how many of what the Manager needs for one message or connection of a scenario."""
     figures: dict[str, float] = {}
     if "callgrind" in tools:
-        found = watched(under_callgrind, scenario)
+        [found] = watched(under_callgrind, scenario)
         figures["instructions"] = found.instructions
         if found.allocations is not None:
             figures["allocations"] = found.allocations
     if "strace" in tools:
-        calls = watched(under_strace, scenario)
+        [calls] = watched(under_strace, scenario)
         figures["system calls"] = sum(number for name, number in calls.items() if name not in UNSTEADY)
-    figures["Python calls"] = watched(under_profiler, scenario).total_calls
+    [stats] = watched(under_profiler, scenario)
+    figures["Python calls"] = stats.total_calls
     return {counted: figure / scenario.things for counted, figure in figures.items()}
 
 
 def profile(scenario: Scenario, tools: Sequence[str], by: str, top: int) -> str:
     """Return where the work for one message or connection of a scenario goes."""
-    found = functions(watched(under_profiler, scenario).stats, scenario.things, measure_overhead())
+    overheads = measure_overheads()
+    profiles = watched(under_profiler, scenario, TIMES)
+    found = median([functions(stats.stats, scenario.things, overheads) for stats in profiles])
     parts = [python_functions(found, by, top)]
     if "callgrind" in tools:
-        parts.append(c_functions(watched(under_callgrind, scenario), scenario.things, top))
+        [counted] = watched(under_callgrind, scenario)
+        parts.append(c_functions(counted, scenario.things, top))
     return "\n\n".join(parts)
 
 

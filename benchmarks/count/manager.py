@@ -24,15 +24,20 @@ __all__: list[str] = []
 
 def profile_to(path: Path) -> None:
     """Have signals start and stop a profiler."""
-    profiler = cProfile.Profile()
+    profilers = []
+
+    def start() -> None:
+        profilers.append(cProfile.Profile())
+        profilers[-1].enable()
 
     def stop() -> None:
+        profiler = profilers.pop()
         profiler.disable()
         part = path.with_suffix(".part")
         profiler.dump_stats(part)
         part.replace(path)  # whoever waits for it finds all of it
 
-    signal.signal(signal.SIGUSR1, lambda *_: profiler.enable())
+    signal.signal(signal.SIGUSR1, lambda *_: start())
     signal.signal(signal.SIGUSR2, lambda *_: stop())
 
 

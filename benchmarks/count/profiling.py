@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cProfile
 import re
+import statistics
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -14,20 +15,33 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .readers import Callgrind
 
-__all__ = ["Function", "Overhead", "c_functions", "functions", "measure_overhead", "python_functions"]
+__all__ = [
+    "Function",
+    "Overhead",
+    "Overheads",
+    "c_functions",
+    "functions",
+    "measure_overheads",
+    "median",
+    "python_functions",
+]
 
 Place = tuple[str, int, str]
 """A function as `pstats` has it: file, line, name; of a builtin, ``~``, 0 and a description."""
 
-SYSTEM: Final = re.compile(r"'(accept|control|poll|recv|send)' of|built-in method select.select")
-"""Builtins that are system calls. How long they take says nothing of the Manager: others run meanwhile."""
+SYSTEM: Final = re.compile(
+    r"'(_accept|close|control|poll|recv|send|shutdown|acquire|release)' of '(_socket|select|_thread)"
+    r"|built-in method select.select"
+)
+"""Builtins that are system calls. How long they take says little of the Manager: others run meanwhile."""
 
 MICRO: Final = 1e6
 CALLS: Final = 100_000
+ROUNDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -44,50 +58,97 @@ class Overhead:
 
 
 @dataclass(frozen=True)
+class Overheads:
+    """What cProfile adds to the calls of functions in Python, and of builtins."""
+
+    python: Overhead
+    builtin: Overhead
+
+    def of(self, place: Place) -> Overhead:
+        """Return what is added to the calls of this function."""
+        return self.builtin if place[0] == "~" else self.python
+
+
+@dataclass(frozen=True)
 class Function:
     """What cProfile found out about a function, for one message.
 
     Args:
         name: Where it is, and its name.
         calls: How often it was called.
-        own: How long it took itself, in microseconds.
+        own: How long it took itself, in microseconds; 0 for a system call.
         inclusive: How long it took with all that it called, in microseconds.
+        system: How long the system had it, in microseconds, which is in none of the others.
     """
 
     name: str
     calls: float
     own: float
     inclusive: float
+    system: float = 0.0
 
 
-def measure_overhead() -> Overhead:
-    """Find out what cProfile adds here and now, with a function that does nothing."""
+def measure_overheads() -> Overheads:
+    """Find out what cProfile adds, here and now."""
 
-    def nothing() -> None:
+    def nothing(_: object) -> None:
         pass
 
-    def call() -> float:
+    return Overheads(_overhead(nothing, "nothing"), _overhead(callable, "<built-in method builtins.callable>"))
+
+
+def _overhead(function: Callable[[object], object], name: str) -> Overhead:
+    def without() -> float:
         begin = perf_counter()
         for _ in range(CALLS):
-            nothing()
+            pass
         return perf_counter() - begin
 
-    plain = min(call() for _ in range(3))
-    profiler = cProfile.Profile()
-    profiled = min(profiler.runcall(call) for _ in range(3))
-    profiler.create_stats()
-    stats: Mapping[Place, Any] = profiler.stats
-    [inside] = [row[2] / row[1] for place, row in stats.items() if place[2] == "nothing"]
-    return Overhead(inside, max(0.0, (profiled - plain) / CALLS - inside))
+    def calls() -> float:
+        begin = perf_counter()
+        for _ in range(CALLS):
+            function(None)
+        return perf_counter() - begin
+
+    def profiled() -> tuple[float, float]:
+        profiler = cProfile.Profile()
+        seconds = profiler.runcall(calls)
+        profiler.create_stats()
+        stats: Mapping[Place, Any] = profiler.stats
+        return seconds, next(row[2] for place, row in stats.items() if place[2] == name)
+
+    # the least of some, since whoever else runs on this core adds to them
+    plain = min(calls() for _ in range(ROUNDS))
+    seconds, own = min(profiled() for _ in range(ROUNDS))
+    inside = own - (plain - min(without() for _ in range(ROUNDS)))  # what a call costs anyhow stays where it is
+    return Overhead(inside / CALLS, (seconds - plain - inside) / CALLS)
 
 
-def functions(stats: Mapping[Place, Any], things: int, overhead: Overhead) -> list[Function]:
+def median(profiles: list[list[Function]]) -> list[Function]:
+    """Return the functions of several profiles, with the median of what each of them says."""
+    places: dict[str, list[Function]] = {}
+    for profile in profiles:
+        for function in profile:
+            places.setdefault(function.name, []).append(function)
+    return [
+        Function(
+            name=name,
+            calls=statistics.median(function.calls for function in found),
+            own=statistics.median(function.own for function in found),
+            inclusive=statistics.median(function.inclusive for function in found),
+            system=statistics.median(function.system for function in found),
+        )
+        for name, found in places.items()
+    ]
+
+
+def functions(stats: Mapping[Place, Any], things: int, overheads: Overheads) -> list[Function]:
     """Return the functions of a profile, without the time of the system and of the profiler itself.
 
     Args:
         stats: The attribute ``stats`` of `pstats.Stats`.
         things: Of how many messages the profile is.
-        overhead: What the profiler added to each call.
+        overheads: What the profiler added to each call.
     """
     callees: dict[Place, dict[Place, Any]] = {place: {} for place in stats}
     for place, (*_, callers) in stats.items():
@@ -96,7 +157,8 @@ def functions(stats: Mapping[Place, Any], things: int, overhead: Overhead) -> li
 
     def own_seconds(place: Place) -> float:
         _, calls, own, *_ = stats[place]
-        added = calls * overhead.inside + sum(edge[0] for edge in callees[place].values()) * overhead.outside
+        added = calls * overheads.of(place).inside
+        added += sum(edge[0] * overheads.of(callee).outside for callee, edge in callees[place].items())
         return 0.0 if SYSTEM.search(place[2]) else max(0.0, float(own) - added)
 
     known: dict[Place, float] = {}
@@ -116,6 +178,7 @@ def functions(stats: Mapping[Place, Any], things: int, overhead: Overhead) -> li
             calls=stats[place][1] / things,
             own=own_seconds(place) / things * MICRO,
             inclusive=inclusive_seconds(place) / things * MICRO,
+            system=stats[place][2] / things * MICRO if SYSTEM.search(place[2]) else 0.0,
         )
         for place in stats
     ]
@@ -146,6 +209,10 @@ def python_functions(found: list[Function], by: str, top: int) -> str:
     for function in sorted(found, key=attrgetter(by), reverse=True)[:top]:
         shares = f"{function.own / total:>6.1%} {function.inclusive / total:>9.1%}"
         lines.append(f"{function.calls:>8.2f} {function.own:>8.2f} {shares}  {function.name}")
+    lines += ["", "System calls of the main thread, while others may run:", f"{'calls':>8} {'us':>8}"]
+    for function in sorted(found, key=attrgetter("system"), reverse=True):
+        if function.system:
+            lines.append(f"{function.calls:>8.2f} {function.system:>8.2f}  {function.name}")
     return "\n".join(lines)
 
 

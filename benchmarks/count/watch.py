@@ -130,7 +130,9 @@ def under_profiler(folder: Path, *, tls: bool) -> Iterator[tuple[int, Callable[[
             act()
             os.kill(pid, signal.SIGUSR2)
             _wait(out.exists, "the profiler does not stop")
-            return pstats.Stats(str(out))
+            stats = pstats.Stats(str(out))
+            out.unlink()
+            return stats
 
         yield port, watch
 
