@@ -85,8 +85,9 @@ def watched(
         return [watch(lambda: scenario.run(peers)) for _ in range(times)]
 
 
-def count(scenario: Scenario, tools: Sequence[str]) -> dict[str, float]:
+def count(name: str, tools: Sequence[str]) -> dict[str, float]:
     """Return how many of what the Manager needs for one message or connection of a scenario."""
+    scenario = SCENARIOS[name]
     figures: dict[str, float] = {}
     if "callgrind" in tools:
         [found] = watched(under_callgrind, scenario)
@@ -95,7 +96,10 @@ def count(scenario: Scenario, tools: Sequence[str]) -> dict[str, float]:
             figures["allocations"] = found.allocations
     if "strace" in tools:
         [calls] = watched(under_strace, scenario)
-        figures["system calls"] = sum(number for name, number in calls.items() if name not in UNSTEADY)
+        waits = sum(calls.pop(unsteady, 0) for unsteady in UNSTEADY)
+        figures["system calls"] = calls.total()
+        if waits >= scenario.things:
+            tell(f"{name}: threads wait for each other {waits / scenario.things:.0f} times each, which is not compared")
     [stats] = watched(under_profiler, scenario)
     figures["Python calls"] = stats.total_calls
     return {counted: figure / scenario.things for counted, figure in figures.items()}
@@ -163,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if words.profile:
                 print(f"{name}, for one {scenario.label}\n\n{profile(scenario, tools, words.sort, words.top)}\n")
             else:
-                now[name] = count(scenario, tools)
+                now[name] = count(name, tools)
     except (DriverError, ReadError, WatchError, OSError) as error:
         tell(f"error: {error}")
         return 1

@@ -211,7 +211,7 @@ class Scenario:
 # time. 1 MB comes in as many pieces as the system likes.
 SCENARIOS: Final = {
     "sequential": Scenario("request, one at a time", lambda peers: peers.call(TEXT), 1, 1000),
-    "pipelined": Scenario(f"request, {IN_FLIGHT} at a time", lambda peers: peers.call(TEXT, IN_FLIGHT), IN_FLIGHT, 40),
+    "pipelined": Scenario(f"request, {IN_FLIGHT} at a time", lambda peers: peers.call(TEXT, IN_FLIGHT), IN_FLIGHT, 100),
     "notify": Scenario(f"notification, to {LINKED} Clients", Peers.notify, 1, 300, clients=LINKED),
     "connect": Scenario("connection: identity, link, end", Peers.connect, 1, 200, margin=0.1),
     "bulk": Scenario("request with 1 MB of text", lambda peers: peers.call(BULK), 1, 20, margin=0.05),

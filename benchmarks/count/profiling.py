@@ -34,8 +34,9 @@ Place = tuple[str, int, str]
 """A function as `pstats` has it: file, line, name; of a builtin, ``~``, 0 and a description."""
 
 SYSTEM: Final = re.compile(
-    r"'(_accept|close|control|poll|recv|send|shutdown|acquire|release)' of '(_socket|select|_thread)"
-    r"|built-in method select.select"
+    r"'(_accept|close|recv|send|setblocking|setsockopt|shutdown)' of '_socket|function socket.close"
+    r"|'(control|modify|poll|register|unregister)' of 'select|built-in method select.select"
+    r"|'(acquire|release)' of '_thread"
 )
 """Builtins that are system calls. How long they take says little of the Manager: others run meanwhile."""
 
@@ -187,7 +188,7 @@ def functions(stats: Mapping[Place, Any], things: int, overheads: Overheads) -> 
 def _name(place: Place) -> str:
     file, line, name = place
     if file == "~":
-        return re.sub(r"^<(.*)>$", r"\1", name).replace("built-in method ", "").replace("builtins.", "")
+        return re.sub(r"^<(.*?)( at 0x\w+)?>$", r"\1", name).replace("built-in method ", "").replace("builtins.", "")
     parts = Path(file).parts
     return f"{'/'.join(parts[-2:])}:{line} {name}"
 
