@@ -264,6 +264,9 @@ def _add_start(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     start.add_argument("-d", "--database", metavar="FILE", help="the database of users, host names and records")
     start.add_argument("--disable-tls", action="store_true", help="do without TLS: everybody on the way can read along")
+    start.add_argument(
+        "--event-loop", metavar="LOOP", help="asyncio, uvloop, trio (default: uvloop where installed, else asyncio)"
+    )
     start.add_argument("-l", "--log-file", metavar="FILE", help="where to write the log (default: a new file)")
     start.add_argument("-G", "--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING, ERROR (default: INFO)")
     start.set_defaults(run=_start)
@@ -281,6 +284,7 @@ def _start(args: argparse.Namespace, context: Context) -> int:
     config = context.config.with_keywords(
         **keywords,
         allow_anonymous=given["allow_anonymous"] or None,
+        event_loop=given.get("event_loop"),
         without=tuple(dict.fromkeys((*context.config.without, *given.get("without", ())))) or None,
     )
     run(Manager(config), is_program=True)

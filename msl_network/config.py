@@ -138,6 +138,8 @@ class Config:
         plugins: The names of further plugins to enable.
         without: The names of default plugins not to enable.
         transport: How bytes get in and out: ``protocol`` (asyncio only, fast), ``streams``, or ``auto``.
+        event_loop: What ``msl-network start`` runs the Manager on: ``asyncio``, ``uvloop`` (faster, an extra),
+            ``trio`` (an extra), or ``auto`` for uvloop where it is installed, else asyncio.
         log_level: The logging level, a name or a number.
         log_file: Where ``msl-network start`` writes the log; a new file in the log folder if None.
         tls: [manager.tls].
@@ -156,6 +158,7 @@ class Config:
     plugins: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     transport: Literal["auto", "protocol", "streams"] = "auto"
+    event_loop: Literal["auto", "asyncio", "uvloop", "trio"] = "auto"
     log_level: str | int = "INFO"
     log_file: File | None = None
     tls: TLSSettings = field(default_factory=TLSSettings)

@@ -12,6 +12,7 @@ import os
 import sys
 from contextlib import suppress
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 __all__ = [
+    "event_loop",
     "first_of",
     "hold_standard_descriptors",
     "keep_memory",
@@ -79,7 +81,8 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
         raise_descriptor_limit()
     try:
         with Ending(manager, is_program=is_program, last_act=lambda: end(handlers, FLUSH)) as ending:
-            anyio.run(_serve, manager, companion, ending)
+            backend, options = event_loop(manager.config.event_loop)
+            anyio.run(_serve, manager, companion, ending, backend=backend, backend_options=options)
     except (StartError, ConnectError, BaseExceptionGroup) as problem:
         error = first_of(problem) if isinstance(problem, BaseExceptionGroup) else problem
         if isinstance(error, (StartError, ConnectError)):
@@ -125,6 +128,29 @@ def set_up_logging(config: Config) -> list[LogWriter]:
     logger.setLevel(config.log_level_number())
     logger.info("logging to %s", path)
     return handlers
+
+
+def event_loop(name: str) -> tuple[str, dict[str, Any]]:
+    """Return what `anyio.run` takes to run on an event loop.
+
+    Args:
+        name: ``asyncio``, ``uvloop``, ``trio``, or ``auto`` for uvloop where it is installed, else asyncio.
+
+    Returns:
+        The backend, and its options.
+
+    Raises:
+        StartError: If it is not installed.
+    """
+    is_installed = name == "asyncio" or find_spec("uvloop" if name == "auto" else name) is not None
+    if not is_installed and name != "auto":
+        raise StartError(
+            f"event_loop = {name!r}: {name} is not installed; run pip install 'msl-network-manager[{name}]', "
+            "or let it be 'auto'"
+        )
+    if name == "trio":
+        return "trio", {}
+    return "asyncio", {"use_uvloop": is_installed and name != "asyncio"}
 
 
 def hold_standard_descriptors() -> None:

@@ -233,13 +233,14 @@ class _Protocol(asyncio.Protocol):
         self._receiver = receiver
         self._transport: asyncio.Transport | None = None
         self.closed = asyncio.Event()
+        # one call less for each chunk; now, since uvloop looks them up before it says that there is a connection
+        self.data_received = receiver.feed  # type: ignore[method-assign]
+        self.pause_writing = receiver.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = receiver.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # asyncio promises a Transport to a Protocol
         self._transport.set_write_buffer_limits(high=HIGH_WATER)  # type: ignore[union-attr]
-        self.data_received = self._receiver.feed  # type: ignore[method-assign]  # one call less for each chunk
-        self.pause_writing = self._receiver.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = self._receiver.resume_writing  # type: ignore[method-assign]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._transport = None  # one that is closed cannot be aborted any more

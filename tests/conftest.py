@@ -42,6 +42,12 @@ def way(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 @pytest.fixture
+def backend(way: tuple[str, str]) -> str | tuple[str, dict[str, Any]]:
+    """The backend of `way`, as the fixture `anyio_backend` has it."""
+    return ("asyncio", {"use_uvloop": True}) if way[0] == "uvloop" else way[0]
+
+
+@pytest.fixture
 def transport(way: tuple[str, str]) -> str:
     """The transport of `way`."""
     return way[1]

@@ -31,8 +31,8 @@ REFUSED = "ValueError: Unregistered user or Wrong login password"
 
 
 @pytest.fixture
-def anyio_backend(way: tuple[str, str]) -> str:
-    return way[0]
+def anyio_backend(backend: object) -> object:
+    return backend
 
 
 @pytest.fixture

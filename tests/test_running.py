@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import json
 import logging
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from msl_network import running
 from msl_network.config import Config
 from msl_network.errors import AuthenticationError, ListenError, PluginError, StartError
 from msl_network.hookspecs import hookimpl
 from msl_network.manager import Manager
-from msl_network.running import first_of, keep_memory, printable, raise_descriptor_limit, run, set_up_logging
+from msl_network.running import event_loop, first_of, keep_memory, printable, raise_descriptor_limit, run, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -213,6 +215,37 @@ def test_memory_is_kept_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("MALLOC_ARENA_MAX")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not keep_memory()
+
+
+def test_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is uvloop where that is installed and nothing else is asked for; what is missing is said, with the remedy."""
+    monkeypatch.setattr(running, "find_spec", lambda name: None)
+    assert event_loop("auto") == event_loop("asyncio") == ("asyncio", {"use_uvloop": False})
+    for name in ("uvloop", "trio"):
+        with pytest.raises(StartError, match=rf"{name} is not installed; run pip install 'msl-network-manager\[{name}\]'"):
+            event_loop(name)
+    monkeypatch.setattr(running, "find_spec", lambda name: object())
+    assert event_loop("auto") == event_loop("uvloop") == ("asyncio", {"use_uvloop": True})
+    assert event_loop("asyncio") == ("asyncio", {"use_uvloop": False})
+    assert event_loop("trio") == ("trio", {})
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop", "trio"])
+def test_manager_on_each_event_loop(name: str, home: Path) -> None:
+    """The program runs on the event loop that is chosen."""
+
+    class Look:
+        @hookimpl
+        async def started(self, manager: Manager) -> None:
+            try:
+                found.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+            except RuntimeError:
+                found.append("trio")
+            manager.stop()
+
+    found: list[str] = []
+    run(Manager(Config.from_dict({"manager": {"port": 0, "event_loop": name}}), plugins=[Look()]))
+    assert found == [name]
 
 
 def test_first_of_nested_groups() -> None:

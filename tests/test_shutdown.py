@@ -29,8 +29,8 @@ MARGIN = 5.0
 
 
 @pytest.fixture
-def anyio_backend(way: tuple[str, str]) -> str:
-    return way[0]
+def anyio_backend(backend: object) -> object:
+    return backend
 
 
 async def stop_reading(peer: WirePeer) -> None:

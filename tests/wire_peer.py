@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEADLINE = 10.0
 """Seconds after which something that was waited for is taken to never happen."""
 
-WAYS = [("asyncio", "protocol"), ("asyncio", "streams"), ("trio", "streams")]
+WAYS = [("asyncio", "protocol"), ("asyncio", "streams"), ("trio", "streams"), ("uvloop", "protocol")]
 """Backend and transport: each test of the Manager's behaviour runs on all of them."""
 
 

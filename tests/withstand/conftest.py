@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def anyio_backend(way: tuple[str, str]) -> str:
-    return way[0]
+def anyio_backend(backend: object) -> object:
+    return backend
 
 
 @pytest.fixture

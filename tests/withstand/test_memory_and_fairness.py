@@ -81,7 +81,9 @@ async def ask_for_much(user: WirePeer, echo: WirePeer, count: int) -> None:
 
 async def test_client_that_takes_nothing(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     """16. A Client that takes nothing of what waits for it is disconnected in time; one that reads slowly is not."""
-    async with Manager(config(transport, limits=IMPATIENT)) as manager, service(manager) as echo:
+    # the system takes megabytes at a time, and then nothing until a third of that is read: for half a second here
+    limits = IMPATIENT | {"outbox_timeout": "1 s"}
+    async with Manager(config(transport, limits=limits)) as manager, service(manager) as echo:
         async with client(manager, "Steady") as steady, client(manager, "Deaf") as deaf:
             await ask_for_much(deaf, echo, 20)
             await ask_for_much(steady, echo, 20)
