@@ -36,6 +36,19 @@ class Codec(Protocol):
     def decode_request(self, line: bytes) -> Request | Answer:
         """Read what a connected Client sent."""
 
+    def decode_requests(self, lines: list[bytes]) -> list[Request] | None:
+        """Read many lines at once, if that is quicker than one by one.
+
+        Args:
+            lines: At most 64 KiB together.
+
+        Returns:
+            What `decode_request` returns for each; None if it may raise for one of them, or is as quick.
+        """
+
+    def decode_replies(self, lines: list[bytes]) -> list[Reply] | None:
+        """Read many lines at once, as `decode_requests` does; each by `decode_reply`, and none of them an error."""
+
     def decode_reply(self, line: bytes) -> Reply | Request:
         """Read what a connected Service sent: a reply, a notification, or its good-bye (a request)."""
 

@@ -110,6 +110,9 @@ class LongLine:
         self._stack = b""  # the brackets that are open where the tail begins
         self._inside = _OUTSIDE  # whether it begins in a text, and in what kind
 
+    def __len__(self) -> int:
+        return self.size
+
     @property
     def held(self) -> int:
         """How many bytes of it are kept."""

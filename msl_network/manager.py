@@ -40,7 +40,7 @@ from .errors import (
 from .handshake import Handshake
 from .listening import bind
 from .messages import Identity, Prompt
-from .outbox import Outbox, flush
+from .outbox import flush
 from .peer import Peer, PeerLost
 from .plugins import load
 from .protocol import Event
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .outbox import Touched
     from .store import Store
 
 __all__ = ["Manager", "filter_run_forever_kwargs", "run_forever", "run_services"]
@@ -115,13 +116,13 @@ class Manager:
         """Slows down whoever guesses passwords."""
         self._commands = CommandTable()
         self._desk = Desk(self, self._commands)
-        self._router = Router(self._registry, self._desk, self.hooks.authorizer)
+        self._touched: list[Touched] = []
+        self._router = Router(self._registry, self._desk, self.hooks.authorizer, self._touched)
         self._commands.add(manager_commands(self), "the Manager")
         for plugin, commands in self.hooks.commands():
             self._commands.add(commands, plugin)
         self._room = WaitingRoom(self.config.limits.max_handshakes)
         self._peers: set[Peer] = set()
-        self._touched: list[Outbox] = []
         self._busy: set[Peer] = set()
         self._connections: anyio.abc.TaskGroup | None = None
         self._stop = anyio.Event()
@@ -379,17 +380,19 @@ class Manager:
         if identity.type == "client":
             client = self._registry.join_client(peer, identity, peer.address)
             peer.member, peer.network_name = client, client.name
-            receive, event = self._router.from_client, Event.ACCEPT_CLIENT
+            receive, receive_all = self._router.from_client, self._router.all_from_client
+            event = Event.ACCEPT_CLIENT
         else:
             peer.member = self._registry.join_service(peer, identity, peer.address)
             peer.network_name = f"{identity.name}[{peer.address}]"
-            receive, event = self._router.from_service, Event.ACCEPT_SERVICE
+            receive, receive_all = self._router.from_service, self._router.all_from_service
+            event = Event.ACCEPT_SERVICE
         peer.connection.send(event)
         peer.has_joined = True
         user = f" (user {peer.username!r})" if peer.username else ""
         logger.info("%s is connected as a %s%s", peer.network_name, identity.type, user)
         self.hooks.peer_joined(peer, identity)
-        peer.welcome(receive, self.config.limits.max_message, self._spawn)
+        peer.welcome(receive, self.config.limits.max_message, self._spawn, receive_all)
         await peer.closing()
 
     def remove_peer(self, peer: Peer) -> None:

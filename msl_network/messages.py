@@ -25,6 +25,7 @@ __all__ = [
     "MANAGER",
     "MAX_NAME",
     "MAX_SHOWN",
+    "MAX_UID",
     "NOTIFICATION_UID",
     "Answer",
     "Failure",
@@ -82,23 +83,33 @@ EMPTY_ARGS: Final = msgspec.Raw(b"[]")
 EMPTY_KWARGS: Final = msgspec.Raw(b"{}")
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A Client asks for an attribute of a Service, or of the Manager."""
+class Request(msgspec.Struct, kw_only=True, gc=False):
+    """A Client asks for an attribute of a Service, or of the Manager.
 
-    service: str
-    """The name of the Service, or ``"Manager"``."""
+    It has all keys of 1.0 and no other, so that what was read can be written for the Service: `args` first and `kwargs`
+    last.
+    """
+
+    args: msgspec.Raw = EMPTY_ARGS
+    """The positional arguments, a JSON array; whoever reads or forwards them checks that."""
 
     attribute: str
     """The name of the attribute."""
 
-    args: msgspec.Raw = EMPTY_ARGS
-    """The positional arguments, a JSON array."""
+    error: Literal[False] = False
+    """A request is no error."""
 
-    kwargs: msgspec.Raw = EMPTY_KWARGS
-    """The keyword arguments, a JSON object."""
+    requester: str = ""
+    """The network name of the Client, which the Manager knows: whatever the Client says is written over."""
+
+    service: str
+    """The name of the Service, or ``"Manager"``."""
 
     uid: Any = ""
     """The Client's own mark of the request: a string, number, boolean or null. It comes back unchanged."""
+
+    kwargs: msgspec.Raw = EMPTY_KWARGS
+    """The keyword arguments, a JSON object; checked as `args` are."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):

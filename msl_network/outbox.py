@@ -11,17 +11,24 @@ or what becomes of a peer that does not read.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .transport import Transport
 
-__all__ = ["Outbox", "flush"]
+__all__ = ["Outbox", "Touched", "flush"]
 
 PORTION = 1024 * 1024
 """How much is handed to the transport at a time, in bytes: it copies what it cannot send at once."""
+
+
+class Touched(Protocol):
+    """What has something to send."""
+
+    def flush(self) -> None:
+        """Hand it on."""
 
 
 class Outbox:
@@ -37,7 +44,6 @@ class Outbox:
     __slots__ = (
         "_is_touched",
         "_is_writable",
-        "_limit",
         "_on_overflow",
         "_parts",
         "_sent",
@@ -46,21 +52,23 @@ class Outbox:
         "_touched",
         "_written",
         "is_stuck",
+        "limit",
         "lost",
         "size",
         "transport",
     )
 
-    def __init__(self, limit: int, timeout: float, touched: list[Outbox], on_overflow: Callable[[], None]) -> None:
+    def __init__(self, limit: int, timeout: float, touched: list[Touched], on_overflow: Callable[[], None]) -> None:
         self.transport: Transport | None = None
         """What carries the bytes; None before the connection is open, and after its end."""
+        self.limit = limit
+        """How many bytes may be kept; less than none after the end of the connection."""
         self.size = 0
         """How many bytes are kept because the peer does not read."""
         self.is_stuck = False
         """Whether nothing was taken for longer than may be, at the last look."""
         self.lost: dict[str, int] = {}
         """How many notifications of each Service were dropped since the peer was told of the last."""
-        self._limit = limit
         self._timeout = timeout
         self._touched = touched
         self._on_overflow = on_overflow
@@ -74,21 +82,31 @@ class Outbox:
     @property
     def is_congested(self) -> bool:
         """Whether a notification should rather be dropped: half of the limit is reached."""
-        return self.size * 2 > self._limit
+        return self.size * 2 > self.limit
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more should be asked of the peer: the limit is passed, or it takes nothing."""
-        return self.size > self._limit or self.is_stuck
+        return self.size > self.limit or self.is_stuck
 
-    def put(self, *parts: bytes) -> None:
+    def put(self, data: bytes) -> None:
         """Keep bytes until `flush` hands them on. Beyond the limit nothing is kept."""
-        if self.size > self._limit:
+        if self.size > self.limit:
+            self._on_overflow()
+            return
+        self._parts.append(data)
+        self.size += len(data)
+        if not self._is_touched:
+            self._is_touched = True
+            self._touched.append(self)
+
+    def put_all(self, parts: Sequence[bytes]) -> None:
+        """Keep the parts of one message, as `put` does: all of them, or none."""
+        if self.size > self.limit:
             self._on_overflow()
             return
         self._parts += parts
-        for part in parts:
-            self.size += len(part)
+        self.size += sum(map(len, parts))
         if not self._is_touched:
             self._is_touched = True
             self._touched.append(self)
@@ -98,13 +116,11 @@ class Outbox:
         self._is_touched = False
         parts = self._parts
         while parts and self._is_writable and self.transport is not None:
-            count, size = len(parts), self.size
-            if size > PORTION:
-                count, size = _portion(parts)
+            count = len(parts) if self.size <= PORTION else _portion(parts)
             data = parts[0] if count == 1 else b"".join(parts[:count])
             del parts[:count]
-            self.size -= size
-            self._written += size
+            self.size -= len(data)
+            self._written += len(data)
             self.transport.write(data)
 
     def pause(self) -> None:
@@ -133,7 +149,7 @@ class Outbox:
     def close(self) -> None:
         """Keep nothing any more, whatever comes."""
         self.transport = None
-        self._limit = -1
+        self.limit = -1
         self._on_overflow = _shrug
         self._parts.clear()
         self.size = 0
@@ -143,19 +159,19 @@ def _shrug() -> None:
     """The peer is gone, so nothing of it is of interest."""
 
 
-def flush(touched: list[Outbox]) -> None:
-    """Hand on what all these outboxes keep, each once."""
-    for outbox in touched:
-        outbox.flush()
+def flush(touched: list[Touched]) -> None:
+    """Hand on what all these keep, each once; also those that are touched by that."""
+    for one in touched:
+        one.flush()
     touched.clear()
 
 
-def _portion(parts: list[bytes]) -> tuple[int, int]:
-    """Return how many of these parts make a portion, at least one, and how many bytes they have."""
+def _portion(parts: list[bytes]) -> int:
+    """Return how many of these parts make a portion, at least one."""
     count = size = 0
     for part in parts:
         if count and size + len(part) > PORTION:
             break
         count += 1
         size += len(part)
-    return count, size
+    return count

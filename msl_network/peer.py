@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .errors import LineTooLongError, NetworkError
-from .long_line import LongLine
 from .messages import Failure, Prompt
 from .outbox import Outbox, flush
 from .protocol import Connection, Event, Role, State
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from .codec import Codec
+    from .fanout import Fanout
+    from .outbox import Touched
     from .registry import ClientMember, ServiceMember
     from .transport import Transport
     from .wire import Line
@@ -70,7 +71,7 @@ class Peer:
         is_local: Whether it runs on this computer.
         hostname: The name of this computer, by which local peers are known.
         codec: Reads and writes its messages.
-        touched: The outboxes that have something to send; whoever fed a chunk flushes them.
+        touched: The outboxes, and others, that have something to send; whoever fed a chunk flushes them.
         busy: Where a peer puts itself while its messages wait for their turn; all of them share one.
         handshake_limit: The longest line before the peer is connected, in bytes.
         outbox_limit: How many bytes are kept for a peer that does not read.
@@ -86,7 +87,7 @@ class Peer:
         is_local: bool,
         hostname: str,
         codec: Codec,
-        touched: list[Outbox],
+        touched: list[Touched],
         busy: set[Peer],
         handshake_limit: int,
         outbox_limit: int,
@@ -116,6 +117,8 @@ class Peer:
         """Since when it says nothing, though it is its turn in the handshake; infinity if it is not."""
         self.has_worked = False
         """Whether something was done for it that may take its time: then the clock is looked at."""
+        self.turn_ends = 0.0
+        """Until when what it sent may be handled at a stretch."""
         self.dropped = 0
         """How many lines of it were dropped because nobody waits for them."""
         self.has_joined = False
@@ -131,6 +134,9 @@ class Peer:
         self.transport: Transport | None = None
         self.receive: Callable[[Peer, Line], None] | None = None
         """Who gets the lines; None until the peer is connected, or closed."""
+        self.receive_all: Callable[[Peer, list[bytes]], int] | None = None
+        """Who gets many short lines at once, and returns how many of them are handled: those up to the end of the turn,
+        or none if they have to come one by one."""
         self.is_prompted = False
         """Whether it is connected and was asked for an administrator's credentials."""
         self.authorized: set[tuple[str, str]] = set()
@@ -153,8 +159,12 @@ class Peer:
         self._is_lost = False
         self.outbox = Outbox(outbox_limit, outbox_timeout, touched, self._too_slow)
         """What is kept for the peer because it does not read."""
+        self.fanout: Fanout | None = None
+        """What a Service tells its Clients; None until it is let in."""
         self.enqueue = self.outbox.put  # one call less for each message
         """Put bytes into the outbox; `flush` sends them. A peer whose outbox is over its limit is disconnected."""
+        self.enqueue_all = self.outbox.put_all
+        """Put the parts of one message into the outbox."""
 
     def __repr__(self) -> str:
         return f"<Peer {self.network_name}>"
@@ -182,17 +192,18 @@ class Peer:
             self._turns.extend(self._lines.feed(data))
         else:
             lines = self._lines.feed(data)
-            if not self._handle(lines):
+            if not self._handle(lines, are_short=self._lines.are_short):
                 self._turns.extend(lines)
                 self._hold()
             elif self._lines.overflow:
                 self._overflow()
-        flush(self._touched)
+        if self._touched:
+            flush(self._touched)
 
     def lost(self) -> None:
         """Note that nothing more will come from the peer, and keep nothing of what came."""
         self._is_lost = True
-        self.receive = Peer._ignore_line
+        self.receive, self.receive_all = Peer._ignore_line, None
         self.transport = None
         self._lines = LongLineBuffer(0)
         self.outbox.close()
@@ -230,14 +241,19 @@ class Peer:
             else:
                 self._too_slow()
 
-    def lose_notification(self, service: str) -> None:
-        """Note that a notification is dropped because the peer does not keep up; one that has gone loses nothing."""
+    def lose_notifications(self, service: str, count: int) -> None:
+        """Note that notifications are dropped because the peer does not keep up; one that has gone loses nothing.
+
+        Args:
+            service: Whose.
+            count: How many.
+        """
         if self.is_closing:
             return
         lost = self.outbox.lost
         if service not in lost:
             logger.warning("%s does not keep up, notifications of %r to it are dropped", self.network_name, service)
-        lost[service] = lost.get(service, 0) + 1
+        lost[service] = lost.get(service, 0) + count
 
     def tell_lost(self, service: str) -> int:
         """Return how many notifications of a Service were dropped; the peer is told now."""
@@ -327,6 +343,7 @@ class Peer:
         receive: Callable[[Peer, Line], None],
         limit: int,
         spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+        receive_all: Callable[[Peer, list[bytes]], int] | None = None,
     ) -> None:
         """Hand all lines to the router from now on, those first that came early.
 
@@ -334,8 +351,10 @@ class Peer:
             receive: Takes each line.
             limit: The longest line from now on, in bytes.
             spawn: Starts a task, for what is to be done and needs to wait.
+            receive_all: Takes many lines at once, if somebody can.
         """
         self._spawn = spawn
+        self.receive_all = receive_all
         self._lines.limit = limit
         self._lines.long_line = self.codec.long_line
         # a Service that was asked for too much is not to blame: whoever asked is told, and nobody else notices
@@ -433,23 +452,36 @@ class Peer:
             self.network_name = f"<Unknown>[{self.address}]"
         return self.hostname
 
-    def _handle(self, lines: list[Line]) -> bool:
+    def _handle(self, lines: list[Line], *, are_short: bool = False) -> bool:
         """Act on lines. Returns False if the turn is over before them; `lines` are then those that are left."""
-        end = monotonic() + TURN / (len(self._busy) or 1)
         try:
-            for index, line in enumerate(lines):
-                self.receive(self, line)  # type: ignore[misc]  # only called when there is a receiver
-                is_long = isinstance(line, LongLine) or len(line) > LONG_TO_READ
-                if is_long or self.has_worked or not (index + 1) % LINES_A_LOOK:
-                    self.has_worked = False
-                    if monotonic() <= end or index + 1 == len(lines):
-                        continue
-                    del lines[: index + 1]
+            if len(lines) == 1:  # as a rule; nobody has to wait after it
+                self.receive(self, lines[0])  # type: ignore[misc]  # only called when there is a receiver
+                return True
+            count = 0
+            self.turn_ends = monotonic() + TURN / (len(self._busy) or 1)
+            if are_short and self.receive_all is not None:
+                count = self.receive_all(self, lines)  # type: ignore[arg-type]  # that is what short ones are
+                if count:
+                    del lines[:count]
+                    return not lines
+            for line in lines:
+                self.receive(self, line)  # type: ignore[misc]  # as above
+                count += 1
+                if count % LINES_A_LOOK and not self.has_worked and len(line) <= LONG_TO_READ:
+                    continue
+                if self.is_turn_over() and count < len(lines):
+                    del lines[:count]
                     return False
         except Exception:
             logger.exception("%s: a message could not be handled, closing this connection", self)
             self.close()
         return True
+
+    def is_turn_over(self) -> bool:
+        """Whether it is the turn of others; looks at the clock."""
+        self.has_worked = False
+        return monotonic() > self.turn_ends
 
     def _hold(self) -> None:
         """Read nothing, and go on in a moment."""
@@ -537,7 +569,7 @@ class Peer:
             self.close()
 
     def _end(self) -> None:
-        self.receive = Peer._ignore_line
+        self.receive, self.receive_all = Peer._ignore_line, None
         self._wake_up()
 
     def _wake_up(self) -> None:

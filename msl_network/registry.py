@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from .errors import BusyError, LinkError, LockError, NameTakenError, NotLinkedError, UnknownServiceError
+from .messages import MANAGER
 
 if TYPE_CHECKING:
     from .messages import Identity
@@ -101,6 +102,7 @@ class Registry(Generic[P]):
 
     def __init__(self, *, max_calls: int) -> None:
         self.max_calls = max_calls
+        self.max_calls_of_service = max_calls * CLIENTS_AT_THEIR_LIMIT
         self.clients: dict[str, ClientMember[P]] = {}
         """By network name."""
         self.services: dict[str, ServiceMember[P]] = {}
@@ -131,7 +133,7 @@ class Registry(Generic[P]):
         Raises:
             NameTakenError: If a Service of that name is connected.
         """
-        if identity.name in self.services:
+        if identity.name in self.services or identity.name == MANAGER:
             raise NameTakenError(f"A {identity.name!r} service is already running on the Manager")
         member = ServiceMember(peer=peer, name=identity.name, address=address, identity=identity)
         self.services[identity.name] = member
@@ -256,35 +258,27 @@ class Registry(Generic[P]):
 
     # Calls
 
-    def request(self, client: ClientMember[P], service: str, uid: object) -> ServiceMember[P] | None:
+    def request(self, client: ClientMember[P], service: ServiceMember[P], uid: object) -> None:
         """Open a call.
-
-        Returns:
-            The Service to forward the request to; None if there is none of that name.
 
         Raises:
             LinkError: If the Client is not linked and could not be linked now.
             BusyError: If too many calls are open.
         """
-        member = self.services.get(service)
-        if member is None:
-            return None
-        if client not in member.links and (member.locks or member.is_full):
-            self._check_open(member)
+        if client not in service.links:
+            self._check_open(service)
         if client.open_calls >= self.max_calls:
             raise BusyError(f"{client.name} waits for {client.open_calls} replies, the limit; wait for some of them")
-        if member.open_calls >= self.max_calls * CLIENTS_AT_THEIR_LIMIT:
+        if service.open_calls >= self.max_calls_of_service:
             raise BusyError(
-                f"the {service!r} service has {member.open_calls} unanswered requests, the limit; ask later"
+                f"the {service.name!r} service has {service.open_calls} unanswered requests, the limit; ask later"
             )
-        uids = member.calls.get(client)
+        uids = service.calls.get(client)
         if uids is None:
-            member.calls[client] = {uid: 1}
-        else:
-            uids[uid] = uids.get(uid, 0) + 1
+            uids = service.calls[client] = {}
+        uids[uid] = uids.get(uid, 0) + 1
         client.open_calls += 1
-        member.open_calls += 1
-        return member
+        service.open_calls += 1
 
     def reply(self, service: ServiceMember[P], requester: str, uid: object) -> ClientMember[P] | None:
         """Close a call.
@@ -298,13 +292,11 @@ class Registry(Generic[P]):
         uids = service.calls.get(client)
         if uids is None:
             return None
-        count = uids.get(uid)
-        if count is None:
-            return None
-        if count > 1:
+        count = uids.pop(uid, 0)
+        if count != 1:
+            if not count:
+                return None
             uids[uid] = count - 1
-        else:
-            del uids[uid]
         client.open_calls -= 1
         service.open_calls -= 1
         return client

@@ -21,17 +21,19 @@ from .errors import (
     ServiceLostError,
     UnknownServiceError,
 )
+from .fanout import Fanout
 from .long_line import LONG, LongLine
 from .messages import DISCONNECT, DRIVING, MANAGER, MAX_NAME, NOTIFICATION_UID, Answer, MendedReply, Request
 from .protocol import Event
 from .registry import ServiceMember
-from .wire import line_end
+from .wire import LINE_END, line_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .desk import Desk
     from .messages import Reply
+    from .outbox import Touched
     from .peer import Peer
     from .registry import ClientMember, Registry
     from .wire import Line
@@ -44,6 +46,9 @@ MAX_AUTHORIZED: Final = 4096
 """How many decisions of `authorize` are kept per peer; the names in them are the peer's own choice."""
 
 
+LINES_A_LOOK: Final = 16
+"""After how many messages the clock is looked at: looking costs a tenth of a message."""
+
 MAX_ANSWER: Final = 64 * 1024
 """The longest answer to a prompt of a connected peer, in bytes; a longer line is a request."""
 
@@ -55,12 +60,18 @@ class Router:
         registry: The books.
         desk: Who answers requests to the Manager.
         authorize: Checks whether a peer may use an attribute; None if nobody minds.
+        touched: Who has something to send when a chunk is handled.
     """
 
     def __init__(
-        self, registry: Registry[Peer], desk: Desk, authorize: Callable[[Peer, str, str], None] | None
+        self,
+        registry: Registry[Peer],
+        desk: Desk,
+        authorize: Callable[[Peer, str, str], None] | None,
+        touched: list[Touched],
     ) -> None:
         self._registry = registry
+        self._touched = touched
         self._desk = desk
         self._authorize = authorize
         self.dropped = 0
@@ -81,9 +92,46 @@ class Router:
                 return
             if long is not None:
                 _check_long_request(request, long)
-            self._request(peer, request, long)
         except MessageError as error:
             peer.fail(error, error.uid, peer.network_name)
+            return
+        try:
+            self._request(peer, request, long)
+        except RequestError as error:
+            peer.fail(error, request.uid, peer.network_name)
+
+    def all_from_client(self, peer: Peer, lines: list[bytes]) -> int:
+        """Handle many lines of a Client, each as `from_client` would, for half of what that costs.
+
+        Returns:
+            How many are handled: those up to the end of the turn, or none if they have to come one by one.
+        """
+        if peer.is_prompted or self._authorize is not None:
+            return 0
+        requests = peer.codec.decode_requests(lines)
+        if requests is None:
+            return 0
+        client: ClientMember[Peer] = peer.member  # type: ignore[assignment]
+        services = self._registry.services
+        count = 0
+        for request in requests:
+            count += 1
+            try:
+                service = services.get(request.service)
+                if service is None or request.attribute == DISCONNECT:
+                    peer.has_worked = True
+                    self._request(peer, request, None)
+                else:
+                    self._forward(client, service, request, None)
+            except RequestError as error:
+                peer.has_worked = True
+                peer.fail(error, request.uid, peer.network_name)
+            if peer.has_worked or not count % LINES_A_LOOK:
+                if peer.is_closing:
+                    return len(lines)
+                if peer.is_turn_over():
+                    break
+        return count
 
     def from_service(self, peer: Peer, line: Line) -> None:
         """Handle a line of a Service."""
@@ -104,18 +152,54 @@ class Router:
                 return
             if long is not None:
                 _check_long_reply(reply, long)
-            client = self._registry.reply(member, reply.requester, _hashable(reply.uid))
         except MessageError as error:
             self._refuse_reply(peer, line, error)
             return
+        uid = reply.uid
+        client = self._registry.reply(member, reply.requester, uid if isinstance(uid, str) else _hashable(uid))
         if client is None:
             # a Client that left cannot be answered, which is nobody's fault
             late = reply.requester not in self._registry.clients
             self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for", is_late=late)
-        elif long is not None:
-            client.peer.enqueue(*long.restore(line), line_end(line))
+            return
+        if peer.fanout is not None and peer.fanout.waiting:  # what it told before comes before
+            peer.fanout.flush()
+        if long is None:
+            client.peer.enqueue(line + (b"\n" if line.endswith(b"\r") else LINE_END))
         else:
-            client.peer.enqueue(line, line_end(line))
+            client.peer.enqueue_all([*long.restore(line), line_end(line)])
+
+    def all_from_service(self, peer: Peer, lines: list[bytes]) -> int:
+        """Handle many lines of a Service, each as `from_service` would, for half of what that costs.
+
+        Returns:
+            How many are handled: those up to the end of the turn, or none if they have to come one by one.
+        """
+        replies = peer.codec.decode_replies(lines)
+        if replies is None:
+            return 0
+        member: ServiceMember[Peer] = peer.member  # type: ignore[assignment]
+        close_call = self._registry.reply
+        count = 0
+        for reply in replies:
+            line = lines[count]
+            count += 1
+            uid = reply.uid
+            client = None
+            if uid != NOTIFICATION_UID:
+                client = close_call(member, reply.requester, uid)
+            if client is None:  # a notification, or a reply that nobody waits for
+                self.from_service(peer, line)
+            else:
+                if peer.fanout is not None and peer.fanout.waiting:  # what it told before comes before
+                    peer.fanout.flush()
+                client.peer.enqueue(line + (b"\n" if line.endswith(b"\r") else LINE_END))
+            if peer.has_worked or not count % LINES_A_LOOK:
+                if peer.is_closing:
+                    return len(lines)
+                if peer.is_turn_over():
+                    break
+        return count
 
     def unanswered(self, calls: list[tuple[ClientMember[Peer], str, object]]) -> None:
         """Answer calls whose Service left.
@@ -132,39 +216,29 @@ class Router:
             peer.close()
             return
         # that a connected Client may send a request is what bound this method; see MOVES
-        member: ClientMember[Peer] = peer.member  # type: ignore[assignment]
-        try:
-            if self._authorize is not None:
-                self._check(peer, request)
-            if request.service == MANAGER:
-                if long is not None:
-                    raise MessageError(f"a request to the Manager may have {LONG} bytes, this one has {long.size}")
-                self._desk.take(peer, request)
-                return
-            service = self._registry.request(member, request.service, request.uid)
-            if service is None:
-                raise UnknownServiceError(
-                    f"the {request.service!r} Service is not connected to {self._desk.network_name}"
-                )
-            self._forward(service, member, request, long)
-        except RequestError as error:
-            peer.fail(error, request.uid, peer.network_name)
+        client: ClientMember[Peer] = peer.member  # type: ignore[assignment]
+        if self._authorize is not None:
+            self._check(peer, request)
+        if request.service == MANAGER:
+            if long is not None:
+                raise MessageError(f"a request to the Manager may have {LONG} bytes, this one has {long.size}")
+            self._desk.take(peer, request)
+            return
+        service = self._registry.services.get(request.service)
+        if service is None:
+            raise UnknownServiceError(f"the {request.service!r} Service is not connected to {self._desk.network_name}")
+        self._forward(client, service, request, long)
 
     def _forward(
-        self, service: ServiceMember[Peer], client: ClientMember[Peer], request: Request, long: LongLine | None
+        self, client: ClientMember[Peer], service: ServiceMember[Peer], request: Request, long: LongLine | None
     ) -> None:
+        self._registry.request(client, service, request.uid)
         target = service.peer
+        outbox = target.outbox
         try:
-            if request.attribute in DRIVING and request.attribute not in service.identity.attributes:
-                raise AuthorizationError(
-                    f"no Client may call {request.attribute!r}: it drives the {service.name!r} service"
-                )
-            if target.outbox.is_full:
-                if target.is_closing:
-                    raise ServiceLostError(f"the {service.name!r} service is leaving")
-                raise BusyError(
-                    f"the {service.name!r} service does not keep up, {target.outbox.size} bytes wait for it; ask later"
-                )
+            # is_full, without a call for each request
+            if outbox.size > outbox.limit or outbox.is_stuck or request.attribute in DRIVING:
+                _check_target(service, request.attribute)
             line = target.codec.encode_request(request, client.name)
         except RequestError:
             self._registry.withdraw(client, service, request.uid)
@@ -172,7 +246,7 @@ class Router:
         if long is None:
             target.enqueue(line)
         else:
-            target.enqueue(*long.restore(line))
+            target.enqueue_all(long.restore(line))
 
     def _request_of_service(self, peer: Peer, request: Request) -> None:
         if request.attribute != DISCONNECT:
@@ -188,15 +262,9 @@ class Router:
         if notification.service != service.name:
             self._drop(service.peer, f"a notification in the name of {notification.service!r}")
             return
-        end = line_end(line)
-        for client in service.links:
-            target = client.peer
-            if target.outbox.is_congested:
-                target.lose_notification(service.name)
-            elif target.outbox.lost and service.name in target.outbox.lost:
-                target.enqueue(codec.encode_lost(line, target.tell_lost(service.name)))
-            else:
-                target.enqueue(line, end)
+        if service.peer.fanout is None:
+            service.peer.fanout = Fanout(service, self._touched, codec.encode_lost)
+        service.peer.fanout.add(line + line_end(line))
 
     def _refuse_reply(self, peer: Peer, line: Line, error: MessageError) -> None:
         """Tell a Service that what it sent cannot be read, and whoever waits for it, if that can be found out."""
@@ -240,6 +308,17 @@ class Router:
         peer.dropped += 1
         if peer.dropped == 10 ** (len(str(peer.dropped)) - 1):  # the 1st, 10th, 100th, ...: the log is nobody's to fill
             logger.warning("%s sent %s; dropped, as %d before", peer.network_name, what, peer.dropped - 1)
+
+
+def _check_target(service: ServiceMember[Peer], attribute: str) -> None:
+    """Refuse a request that drives a Service, or that has no room in its outbox."""
+    if attribute in DRIVING and attribute not in service.identity.attributes:
+        raise AuthorizationError(f"no Client may call {attribute!r}: it drives the {service.name!r} service")
+    outbox = service.peer.outbox
+    if outbox.is_full:
+        if service.peer.is_closing:
+            raise ServiceLostError(f"the {service.name!r} service is leaving")
+        raise BusyError(f"the {service.name!r} service does not keep up, {outbox.size} bytes wait for it; ask later")
 
 
 def _check_long_request(request: Request, long: LongLine) -> None:

@@ -25,9 +25,14 @@ __all__ = ["LINE_END", "Line", "LineBuffer", "LongLineBuffer", "line_end"]
 LINE_END: Final = b"\r\n"
 """What ends each line that is sent."""
 
+QUICK: Final = 64 * 1024
+"""What comes in one piece up to this length, in bytes, and ends with a line, is only split."""
+
 SMALL: Final = 1024
 """Pieces up to this length, in bytes, are put together as they come: each by itself costs 50 bytes more, so who sends
 two at a time would take twenty-five times what a line may have."""
+
+_NEWLINE: Final = ord("\n")
 
 Line: TypeAlias = bytes | LongLine
 """A received line."""
@@ -40,7 +45,7 @@ class LineBuffer:
         limit: The longest line that is accepted, in bytes. May be changed at any time.
     """
 
-    __slots__ = ("_held", "_pieces", "limit", "overflow", "refused")
+    __slots__ = ("_pieces", "held", "limit", "overflow", "refused")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -48,17 +53,13 @@ class LineBuffer:
         """Whether a line was longer than the limit. Nothing that follows is read."""
         self.refused = b""
         """What came last of that line; its line end, too, if that has come."""
-        self._pieces: list[bytes | bytearray] = []
-        self._held = 0
-
-    @property
-    def held(self) -> int:
+        self.held = 0
         """How many bytes of an unfinished line are kept."""
-        return self._held
+        self._pieces: list[bytes | bytearray] = []
 
     def take(self) -> list[bytes]:
         """Return the pieces of the unfinished line, and keep them no longer."""
-        pieces, self._pieces, self._held = self._pieces, [], 0
+        pieces, self._pieces, self.held = self._pieces, [], 0
         return [bytes(piece) for piece in pieces]
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -76,8 +77,8 @@ class LineBuffer:
         end = data.find(b"\n")
         if end < 0:
             self._keep(data)
-            self._held += len(data)
-            if self._held > self.limit:
+            self.held += len(data)
+            if self.held > self.limit:
                 self._overflow(data)
             return []
         if end == len(data) - 1:
@@ -86,14 +87,14 @@ class LineBuffer:
         else:
             lines = data.split(b"\n")
             rest = lines.pop()
-        within = self._held + len(data) <= self.limit
+        within = self.held + len(data) <= self.limit
         if self._pieces:
             self._pieces.append(lines[0])
             lines[0] = b"".join(self._pieces)
             self._pieces.clear()
         if rest:
             self._pieces.append(rest)
-        self._held = len(rest)
+        self.held = len(rest)
         return lines if within else self._checked(lines)
 
     def _keep(self, data: bytes) -> None:
@@ -109,7 +110,7 @@ class LineBuffer:
             if len(line) > self.limit:
                 self._overflow(line + b"\n")
                 return lines[:index]
-        if self._held > self.limit:
+        if self.held > self.limit:
             self._overflow(bytes(self._pieces[-1]))
         return lines
 
@@ -117,7 +118,7 @@ class LineBuffer:
         self.overflow = True
         self.refused = refused
         self._pieces.clear()
-        self._held = 0
+        self.held = 0
 
 
 class LongLineBuffer:
@@ -127,7 +128,7 @@ class LongLineBuffer:
         limit: The longest line that is accepted, in bytes. May be changed at any time.
     """
 
-    __slots__ = ("_lines", "_long", "is_forgiving", "limit", "long_line", "overflow")
+    __slots__ = ("_lines", "_long", "are_short", "is_forgiving", "limit", "long_line", "overflow")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -137,6 +138,8 @@ class LongLineBuffer:
         """Whether a line that is too long is skipped; needs a `long_line`, or the limit is that of any other."""
         self.overflow = False
         """Whether a line was longer than the limit, and is not forgiven. Nothing that follows it is read."""
+        self.are_short = False
+        """Whether the lines that were returned last came in one short piece, so that none of them is a `LongLine`."""
         self._lines = LineBuffer(limit)
         self._long: LongLine | None = None
 
@@ -155,10 +158,16 @@ class LongLineBuffer:
             The complete lines in order, as of a `LineBuffer`. Of a line that is too long the end is waited for, if
             there is a `long_line`; then it is returned, too, refused, and with its uid if that could be found.
         """
+        self.are_short = False
         if self._long is not None:
             return self._feed_long(self._long, data)
         if self.overflow:
             return []
+        if not self._lines.held and data[-1] == _NEWLINE and len(data) <= QUICK and len(data) <= self.limit:
+            quick = data.split(b"\n")
+            quick.pop()
+            self.are_short = True
+            return quick  # type: ignore[return-value]  # nobody else has it, so it may be a list of more than bytes
         is_forgiving = self.is_forgiving and self.long_line is not None
         self._lines.limit = sys.maxsize if is_forgiving else self.limit
         lines: list[Line] = list(self._lines.feed(data))
@@ -204,7 +213,9 @@ class LongLineBuffer:
         long.close()
         self._long = None
         rest = data[end + 1 :]
-        return [long, *self.feed(rest)] if rest else [long]
+        lines: list[Line] = [long, *self.feed(rest)] if rest else [long]
+        self.are_short = False
+        return lines
 
     def _too_long(self) -> LineTooLongError:
         return LineTooLongError(f"a message may have {self.limit} bytes (max_message), this one has more")

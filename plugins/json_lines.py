@@ -12,14 +12,13 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from msl_network import (
     DISCONNECT,
     EMPTY_ARGS,
-    EMPTY_KWARGS,
     NOTIFICATION_UID,
     Answer,
     Failure,
@@ -36,6 +35,7 @@ from msl_network import (
     hookimpl,
     parse_request,
 )
+from msl_network.messages import MAX_UID
 
 __all__ = ["JsonLines", "JsonLinesCodec"]
 
@@ -60,20 +60,27 @@ _read_at: Final = json.JSONDecoder().raw_decode
 _FIRST_KEY: Final = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*(?=")')
 _NEXT_KEY: Final = re.compile(r'[ \t\r\n]*,[ \t\r\n]*(?=")')
 _COLON: Final = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+_RESERVED: Final = f'"{NOTIFICATION_UID}"'.encode()
+_ARGS: Final = len('{"args":')
+"""Where the arguments begin in a request that is forwarded; the keyword arguments end one character before its end."""
+
+_ARRAY: Final = ord("[")
+_OBJECT_END: Final = ord("}")  # nothing else that JSON has ends so
 _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 _BRACKETS_TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
 
-class _Forwarded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A request as a Service reads it: all keys of 1.0, nothing else."""
+class _PlainRequest(Request, kw_only=True, gc=False):
+    """A request whose uid is what 1.0 writes; any other is read alone."""
 
-    args: msgspec.Raw
-    attribute: str
-    error: Literal[False] = False
-    kwargs: msgspec.Raw
-    requester: str
-    service: str
-    uid: Any
+    uid: Annotated[str, msgspec.Meta(max_length=MAX_UID)] = ""
+
+
+class _PlainReply(Reply, frozen=True, kw_only=True, gc=False):
+    """A result whose uid is what 1.0 writes; any other, and an error, is read alone."""
+
+    uid: Annotated[str, msgspec.Meta(max_length=MAX_UID)] = ""
+    error: Literal[False]
 
 
 class JsonLinesCodec:
@@ -83,6 +90,8 @@ class JsonLinesCodec:
 
     def __init__(self) -> None:
         self._request = msgspec.json.Decoder(Request).decode
+        self._requests = msgspec.json.Decoder(_PlainRequest).decode_lines
+        self._replies = msgspec.json.Decoder(_PlainReply).decode_lines
         self._reply = msgspec.json.Decoder(Reply).decode
         self._notification = msgspec.json.Decoder(Notification).decode
         self._object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -98,17 +107,48 @@ class JsonLinesCodec:
             request = self._request(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._slow_request(line)
+        uid = request.uid
+        if (
+            line.isascii()
+            and len(line) <= _HARMLESS
+            and isinstance(uid, str)
+            and len(uid) <= MAX_UID
+            and uid != NOTIFICATION_UID
+            and (request.service + request.attribute).isprintable()
+        ):
+            return request  # as a rule: what follows finds nothing wrong with it
         # msgspec does not look into texts of a payload, and a Service of 1.0 dies of bytes that are no UTF-8
         if not line.isascii():
-            _text(line, request.uid)
+            _text(line, uid)
         if len(line) > _HARMLESS:
-            _check_size(line, request.uid)
-        if request.args is not EMPTY_ARGS and memoryview(request.args)[0] != ord("["):
-            raise MessageError("'args' must be a JSON array", uid=request.uid, wire_name="TypeError")
-        if request.kwargs is not EMPTY_KWARGS and memoryview(request.kwargs)[0] != ord("{"):
-            raise MessageError("'kwargs' must be a JSON object", uid=request.uid, wire_name="TypeError")
-        check_uid(request.uid)
+            _check_size(line, uid)
+        check_uid(uid)
         return check_names(request)
+
+    def decode_requests(self, lines: list[bytes]) -> list[Request] | None:
+        """Read many lines at once: as a rule nothing is wrong with any of them."""
+        text = _joined(lines)
+        if text is None or _RESERVED in text:
+            return None
+        try:
+            requests = self._requests(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        # as they are ASCII, only an escape or DEL can be in a name that nobody could print
+        if (b"\\" in text or b"\x7f" in text) and not all(map(_is_printable, requests)):
+            return None
+        return requests if len(requests) == len(lines) else None  # type: ignore[return-value]  # it is a list of more
+
+    def decode_replies(self, lines: list[bytes]) -> list[Reply] | None:
+        """Read many lines at once, as `decode_requests`."""
+        text = _joined(lines)
+        if text is None:
+            return None
+        try:
+            replies = self._replies(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return replies if len(replies) == len(lines) else None  # type: ignore[return-value]  # as above
 
     def decode_reply(self, line: bytes) -> Reply | Request:
         """Read what a connected Service sent."""
@@ -116,6 +156,8 @@ class JsonLinesCodec:
             reply = self._reply(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._slow_reply(line)
+        if line.isascii() and len(line) <= _HARMLESS and not reply.error:
+            return reply  # as a rule
         if not line.isascii():
             _text(line, reply.uid)
         if len(line) > _HARMLESS:
@@ -150,24 +192,28 @@ class JsonLinesCodec:
     def decode_values(self, request: Request) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of a request."""
         try:
-            return json.loads(bytes(request.args).decode()), json.loads(bytes(request.kwargs).decode())
+            args, kwargs = json.loads(bytes(request.args).decode()), json.loads(bytes(request.kwargs).decode())
         except (ValueError, RecursionError) as error:
             raise MessageError(f"the arguments cannot be read: {error}", uid=request.uid) from None
+        if not isinstance(args, list):
+            raise _no_array(request.uid)
+        if not isinstance(kwargs, dict):
+            raise _no_keywords(request.uid)
+        return args, kwargs
 
     def encode_request(self, request: Request, requester: str) -> bytes:
         """Write a request to a Service."""
-        forwarded = _Forwarded(
-            args=request.args,
-            attribute=request.attribute,
-            kwargs=request.kwargs,
-            requester=requester,
-            service=request.service,
-            uid=request.uid,
-        )
+        request.requester = requester
         try:
-            return self._encode(forwarded) + b"\r\n"
+            line = self._encode(request)
         except UnicodeEncodeError:  # a lone surrogate in the attribute or the uid
             raise MessageError("the request has characters that cannot be encoded in UTF-8", uid=request.uid) from None
+        # the line says what its payload is, at the beginning and at the end, without another look at that
+        if line[_ARGS] != _ARRAY:
+            raise _no_array(request.uid)
+        if line[-2] != _OBJECT_END:
+            raise _no_keywords(request.uid)
+        return line + b"\r\n"
 
     def encode_lost(self, line: bytes, lost: int) -> bytes:
         """Write a notification that says, too, how many before it were dropped. Readers of 1.0 do not look at it."""
@@ -249,6 +295,24 @@ class JsonLinesCodec:
             return Reply(**fields)
         whole = ",".join(f"{json.dumps(key)}:{item}" for key, item in {**_written(text), **changed}.items())
         return MendedReply(**fields, line=b"{%s}\r\n" % whole.encode())
+
+
+def _joined(lines: list[bytes]) -> bytes | None:
+    """Return lines as one text if each is ASCII, short, and begins and ends as an object.
+
+    msgspec takes several values in a line for as many lines, and a value in several lines for one. If there are as many
+    values as there are lines, all of which begin with a brace and end with one, then each line is a value.
+    """
+    text = b"\n".join(lines)
+    if not text.isascii() or (len(text) > _HARMLESS and max(map(len, lines)) > _HARMLESS):
+        return None
+    between = b"}\r\n{" if text.endswith(b"\r") else b"}\n{"
+    are_objects = text.startswith(b"{") and text.endswith((b"}", b"}\r")) and text.count(between) == len(lines) - 1
+    return text if are_objects else None
+
+
+def _is_printable(request: Request) -> bool:
+    return (request.service + request.attribute).isprintable()
 
 
 def _typed(text: str) -> Request:
@@ -366,6 +430,14 @@ def _written(text: str) -> dict[str, str]:
     return written
 
 
+def _no_array(uid: object) -> MessageError:
+    return MessageError("'args' must be a JSON array", uid=uid, wire_name="TypeError")
+
+
+def _no_keywords(uid: object) -> MessageError:
+    return MessageError("'kwargs' must be a JSON object", uid=uid, wire_name="TypeError")
+
+
 def _too_deep(uid: object = "") -> MessageError:
     return MessageError(f"the JSON is nested too deeply, the limit is {MAX_DEPTH}", uid=uid, wire_name="RecursionError")
 
@@ -393,8 +465,12 @@ def _request(value: dict[str, Any], written: dict[str, str]) -> Request:
         raise MessageError("'kwargs' must be a JSON object", uid=uid, wire_name="TypeError")
     # only a good-bye says nothing of a Service
     service = _string(value, "service", "" if attribute == DISCONNECT else None)
-    payload = {key: msgspec.Raw(written[key].encode()) for key in ("args", "kwargs") if key in written}
-    return check_names(Request(service=service, attribute=attribute, uid=uid, **payload))
+    request = Request(service=service, attribute=attribute, uid=uid)
+    if "args" in written:
+        request.args = msgspec.Raw(written["args"].encode())
+    if "kwargs" in written:
+        request.kwargs = msgspec.Raw(written["kwargs"].encode())
+    return check_names(request)
 
 
 def _string(value: dict[str, Any], key: str, default: str | None) -> str:

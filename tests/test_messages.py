@@ -35,10 +35,12 @@ def service(**fields: Any) -> dict[str, Any]:
 
 
 def test_messages_cannot_change() -> None:
-    """A message stays what it was when it was read."""
+    """A message stays what it was when it was read; only who asks is written into a request."""
     request = Request(service="Echo", attribute="echo")
+    request.requester = "c[h:1]"
+    reply = Reply(result=msgspec.Raw(b"1"), error=False)
     with pytest.raises(AttributeError):
-        request.service = "Other"  # type: ignore[misc]
+        reply.requester = "c[h:2]"  # type: ignore[misc]
     assert (request.args, request.kwargs, request.uid) == (EMPTY_ARGS, EMPTY_KWARGS, "")
     assert (bytes(EMPTY_ARGS), bytes(EMPTY_KWARGS)) == (b"[]", b"{}")
     assert Reply(result=msgspec.Raw(b"1"), error=False).requester == ""

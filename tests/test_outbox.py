@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msl_network.outbox import PORTION, Outbox, flush
+from msl_network.outbox import PORTION, Outbox, Touched, flush
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def test_portions() -> None:
     """Much is handed on in portions, each when the one before was sent: the transport copies what it keeps."""
     outbox, wire, _ = make(limit=100 * PORTION)
     parts = [bytes([number]) * (PORTION // 3) for number in range(20)] + [b"big" * PORTION, b"end"]
-    outbox.put(*parts)
+    outbox.put_all(parts)
     outbox.flush()
     assert len(wire.written) == 1
     while outbox.size:
@@ -102,11 +102,11 @@ def test_portions() -> None:
 
 def test_flush_once() -> None:
     """An outbox that was touched often is flushed once."""
-    touched: list[Outbox] = []
+    touched: list[Touched] = []
     outbox = Outbox(1000, 5.0, touched, lambda: None)
     wire = Wire(outbox, room=1000)
     outbox.transport = wire
-    outbox.put(b"a", b"b")
+    outbox.put_all([b"a", b"b"])
     outbox.put(b"c")
     assert touched == [outbox]
     flush(touched)
@@ -127,6 +127,8 @@ def test_overflow() -> None:
     assert is_full(outbox)
     outbox.put(b"x")
     assert overflows == ["over"]
+    outbox.put_all([b"x", b"y"])
+    assert overflows == ["over", "over"]
     assert outbox.size == 11
     outbox.resume()
     assert wire.written == [b"12345678901"]

@@ -106,7 +106,7 @@ async def test_names() -> None:
 async def test_outbox_is_flushed_once() -> None:
     """What is put into the outbox during a chunk is written at its end, in one piece."""
     peer, wire = make()
-    peer.receive = lambda peer, line: peer.enqueue(text(line), b"!")
+    peer.receive = lambda peer, line: peer.enqueue(text(line) + b"!")
     peer.feed(b"a\nb\nc\n")
     assert wire.writes == [b"a!b!c!"]
 
@@ -144,13 +144,13 @@ async def test_full_outbox(caplog: pytest.LogCaptureFixture) -> None:
 async def test_lost_notifications(caplog: pytest.LogCaptureFixture) -> None:
     """Dropped notifications are counted and said once, but not of a peer that has gone."""
     peer, _ = make()
-    peer.lose_notification("Echo")
-    peer.lose_notification("Echo")
-    assert peer.outbox.lost == {"Echo": 2}
+    peer.lose_notifications("Echo", 1)
+    peer.lose_notifications("Echo", 2)
+    assert peer.outbox.lost == {"Echo": 3}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     gone, _ = make()
     gone.lost()
-    gone.lose_notification("Echo")
+    gone.lose_notifications("Echo", 1)
     assert gone.outbox.lost == {}
     assert len(caplog.records) == 1
 

@@ -28,7 +28,7 @@ from msl_network.registry import ClientMember, ServiceMember
 from .. import readers  # noqa: TID252 - the tests are not installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from msl_network.registry import Registry
     from msl_network.router import Router
@@ -97,12 +97,15 @@ class Recorded(Peer):
         self.told: list[bytes] = []
         self.bytes_told = 0
         self.attach(wire)
-        self._put = self.enqueue
         self.enqueue = self._remember
+        self.enqueue_all = self._remember_all
 
-    def _remember(self, *parts: bytes) -> None:
+    def _remember(self, data: bytes) -> None:
+        self._remember_all([data])
+
+    def _remember_all(self, parts: Sequence[bytes]) -> None:
         before = self.outbox.size
-        self._put(*parts)
+        self.outbox.put_all(parts)
         assert self.is_closing or self.outbox.size > before, "it was told something that nobody kept"
         self.told.append(b"".join(parts))
         self.bytes_told += self.outbox.size - before
@@ -178,12 +181,14 @@ class Laboratory:
             identity = Identity(type="client", name=NAMES[name])
             client = self.registry.join_client(peer, identity, peer.address)
             peer.member, peer.network_name = client, client.name
-            receive, event = self.router.from_client, Event.ACCEPT_CLIENT
+            receive, receive_all = self.router.from_client, self.router.all_from_client
+            event = Event.ACCEPT_CLIENT
         else:
             identity = Identity(type="service", name=NAMES[name], max_clients=1 if name == "T" else -1)
             peer.member = self.registry.join_service(peer, identity, peer.address)
             peer.network_name = f"{identity.name}[{peer.address}]"
-            receive, event = self.router.from_service, Event.ACCEPT_SERVICE
+            receive, receive_all = self.router.from_service, self.router.all_from_service
+            event = Event.ACCEPT_SERVICE
         peer.connection.send(event)
 
         def guarded(peer: Peer, line: Line) -> None:
@@ -193,7 +198,14 @@ class Laboratory:
                 self.mistakes.append(error)
                 raise
 
-        peer.welcome(guarded, LONGEST, lambda work: None)
+        def all_guarded(peer: Peer, lines: list[bytes]) -> int:
+            try:
+                return receive_all(peer, lines)
+            except Exception as error:
+                self.mistakes.append(error)
+                raise
+
+        peer.welcome(guarded, LONGEST, lambda work: None, all_guarded)
         self.peers[name] = peer
 
     def leave(self, name: str) -> None:
@@ -226,9 +238,9 @@ class Laboratory:
             raise self.mistakes[0]
         for name, peer in self.peers.items():
             told, peer.told = peer.told, []
-            for line in told:
+            # the notifications of a chunk come in one piece
+            for line in [line + b"\n" for data in told for line in data.removesuffix(b"\n").split(b"\n")]:
                 assert line.endswith(b"\r\n")
-                assert line.count(b"\n") == 1
                 if name == sender:
                     self.judge_answer(peer, json.loads(line.decode()))
                 elif name.isupper():
