@@ -24,7 +24,15 @@ from msl_network.config import Config
 from msl_network.errors import AuthenticationError, ListenError, PluginError, StartError
 from msl_network.hookspecs import hookimpl
 from msl_network.manager import Manager
-from msl_network.running import event_loop, first_of, keep_memory, printable, raise_descriptor_limit, run, set_up_logging
+from msl_network.running import (
+    event_loop,
+    first_of,
+    keep_memory,
+    printable,
+    raise_descriptor_limit,
+    run,
+    set_up_logging,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -222,7 +230,7 @@ def test_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "find_spec", lambda name: None)
     assert event_loop("auto") == event_loop("asyncio") == ("asyncio", {"use_uvloop": False})
     for name in ("uvloop", "trio"):
-        with pytest.raises(StartError, match=rf"{name} is not installed; run pip install 'msl-network-manager\[{name}\]'"):
+        with pytest.raises(StartError, match=rf"{name} is not installed; run pip install .*\[{name}\]"):
             event_loop(name)
     monkeypatch.setattr(running, "find_spec", lambda name: object())
     assert event_loop("auto") == event_loop("uvloop") == ("asyncio", {"use_uvloop": True})
