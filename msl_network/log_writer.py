@@ -35,6 +35,9 @@ RETRY: Final = 1.0
 BUSY: Final = 0.05
 """Seconds until a target that takes nothing now, and says so, is asked again."""
 
+GATHER: Final = 0.05
+"""Seconds in which lines are gathered after a write: waking a thread costs as much as ten lines."""
+
 FLUSH: Final = 0.5
 """Seconds that `flush` and `close` wait for a target at most."""
 
@@ -110,6 +113,8 @@ class LogWriter(logging.Handler):
         self._left_out = 0
         self._is_failing = False
         self._is_writing = False
+        self._is_waiting = False  # for lines, so that the first one is to wake it
+        self._is_hurried = False
         self._ends_at: float | None = None
         # re-entrant, because what is deleted while it is held may log, too
         lock = threading.RLock()
@@ -133,6 +138,8 @@ class LogWriter(logging.Handler):
     def flush(self) -> None:
         """Wait until all is written that was logged so far: for a limited time, and not while the target fails."""
         with self._idle:
+            self._is_hurried = True
+            self._news.notify()
             self._idle.wait_for(lambda: self._is_failing or not (self._lines or self._is_writing), FLUSH)
 
     def close(self) -> None:
@@ -173,7 +180,9 @@ class LogWriter(logging.Handler):
     def _put(self, line: str) -> None:
         self._lines.append(line)
         self._size += len(line)
-        self._news.notify()
+        if self._is_waiting:
+            self._is_waiting = False
+            self._news.notify()
 
     def _say_left_out(self) -> None:
         """Say how many records found no room, where they are missing."""
@@ -197,11 +206,16 @@ class LogWriter(logging.Handler):
             self._is_writing = False
             if not self._lines:
                 self._say_left_out()
+            if not self._lines:
+                self._idle.notify_all()
+                self._news.wait_for(lambda: self._is_hurried or self._ends_at is not None, GATHER)
             while not self._lines:
                 self._idle.notify_all()
                 if self._ends_at is not None:
                     return b""
+                self._is_waiting = True
                 self._news.wait()
+            self._is_waiting = self._is_hurried = False
             self._is_writing = True
             chunk: list[str] = []
             size = 0

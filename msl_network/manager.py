@@ -323,7 +323,7 @@ class Manager:
             await accepted.discard()
             return
         limits = self.config.limits
-        logger.info("new connection request from %s", peer.address)
+        logger.debug("new connection request from %s", peer.address)
         self.hooks.peer_connecting(peer)
         self._peers.add(peer)
         reason = ""

@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import sys
+import time
 from contextlib import suppress
 from datetime import datetime
 from importlib.util import find_spec
@@ -120,7 +121,7 @@ def set_up_logging(config: Config) -> list[LogWriter]:
         raise StartError(f"cannot write the log file {str(path)!r}: {error.strerror}") from None
     if sys.stderr is not None:  # it may have been closed by whoever started us
         sinks.append(text_sink(sys.stderr))
-    formatter = _OneLine(FORMAT)
+    formatter = _OneLine()
     handlers = [LogWriter(sink, formatter) for sink in sinks]
     for handler in handlers:
         handler.others = [other for other in handlers if other is not handler]
@@ -211,6 +212,8 @@ def printable(text: str) -> str:
     Args:
         text: The text; each character that is not printable is escaped, as Python writes it in a string.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -229,12 +232,29 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 class _OneLine(logging.Formatter):
     """Keeps what a peer sent from writing lines of its own into the log, or commands to the terminal."""
 
+    def __init__(self) -> None:
+        super().__init__(FORMAT)
+        self._second = 0
+        self._time = ""
+
     def format(self, record: logging.LogRecord) -> str:
         line: str | None = record.__dict__.get(_LINE)
         if line is None:
-            fields = {**record.__dict__, "msg": printable(record.getMessage()), "args": None, "exc_text": None}
-            line = record.__dict__[_LINE] = super().format(logging.makeLogRecord(fields))
+            if record.exc_info or record.stack_info or record.exc_text:
+                fields = {**record.__dict__, "msg": printable(record.getMessage()), "args": None, "exc_text": None}
+                line = super().format(logging.makeLogRecord(fields))
+            else:  # the same in a third of the time
+                message = printable(record.getMessage())
+                line = f"{self.formatTime(record)} [{record.levelname:5}] {record.name} - {message}"
+            record.__dict__[_LINE] = line
         return line
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - as below
+        second = int(record.created)
+        if second != self._second:
+            self._time = time.strftime(self.default_time_format, self.converter(second))
+            self._second = second
+        return f"{self._time},{int(record.msecs):03d}"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that logging calls
         return _indented(super().formatException(ei))

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from functools import partial
 from pathlib import Path
+from time import localtime, strftime
+from time import time as clock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import anyio
@@ -39,6 +41,8 @@ from msl_network.threads import Threads
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
+    from typing_extensions import Unpack
+
     from msl_network.messages import Identity
     from msl_network.peer import Peer
 
@@ -47,6 +51,7 @@ __all__ = ["Sqlite"]
 T = TypeVar("T")
 
 _Row: TypeAlias = tuple[str, str, str, int, str]  # time, address, domain, port, message
+_Note: TypeAlias = tuple[str | float, str, str, int, str]  # the same before it is written: time.time()
 
 logger = logging.getLogger("msl_network.sqlite")
 
@@ -208,11 +213,7 @@ class Sqlite:
     def _record(self, peer: Peer, message: str) -> None:
         if self._store is None:
             return
-        # .astimezone() makes it local whatever it was; the table of 1.0 has no room for a zone
-        now = datetime.now().astimezone().replace(tzinfo=None)
-        self._store.records.add(
-            Record(time=now, ip_address=peer.ip_address, domain=peer.domain, port=peer.port, message=message)
-        )
+        self._store.records.note(clock(), peer.ip_address, peer.domain, peer.port, message)
 
     async def _connections(
         self,
@@ -433,18 +434,25 @@ class _Records:
 
     def __init__(self, database: _Database) -> None:
         self._database = database
-        self._queue: deque[_Row] = deque()
+        self._queue: deque[_Note] = deque()
         self._dropped = 0
         self._trouble = ""
         self._wake = anyio.Event()
+        self._is_woken = False
         self._flushing = anyio.Lock()
 
     def add(self, record: Record) -> None:
+        self.note(_format_time(record.time), record.ip_address, record.domain, int(record.port), record.message)
+
+    def note(self, *note: Unpack[_Note]) -> None:
+        """Add what becomes a record in the thread that writes it: three for each connection, so it is to be quick."""
         if len(self._queue) >= MAX_QUEUED:
             self._dropped += 1  # the newest, so that there is one gap, and it ends when it is reported
             return
-        self._queue.append(_as_row(record))
-        self._wake.set()
+        self._queue.append(note)
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake.set()
 
     async def list(self, *, start: datetime | None = None, end: datetime | None = None) -> list[Record]:
         first = _format_time(start) if start else FIRST
@@ -455,17 +463,19 @@ class _Records:
         # under the lock, a record is either in the table or in the queue
         async with self._flushing:
             found = await _read_records(self._database, first, last)
-            waiting = [_as_record(0, row) for row in self._queue if first <= row[0] <= last]
+            rows = _as_rows_to_write(list(self._queue))
+            waiting = [_as_record(0, row) for row in rows if first <= row[0] <= last]
         return found + waiting
 
     async def write(self) -> None:
         """Write what is added, for ever. What comes in a short while is one batch."""
         while True:
             await self._wake.wait()
-            self._wake = anyio.Event()
             await anyio.sleep(GATHER)
+            self._wake, self._is_woken = anyio.Event(), False
             if not await self._flush():
                 await anyio.sleep(RETRY)
+                self._is_woken = True
                 self._wake.set()
 
     async def finish(self, until: float) -> None:
@@ -596,10 +606,10 @@ def _select_users(connection: sqlite3.Connection, condition: str, *values: str) 
     ]
 
 
-def _insert_records(connection: sqlite3.Connection, queue: deque[_Row]) -> None:
+def _insert_records(connection: sqlite3.Connection, queue: deque[_Note]) -> None:
     """Write all records, and take them out of the queue, also if nobody waits for it any more."""
     # by index: records are added to it meanwhile, which no iteration survives
-    rows = [queue[index] for index in range(len(queue))]
+    rows = _as_rows_to_write([queue[index] for index in range(len(queue))])
     with _transaction(connection):
         # by position: the second column has had two names
         connection.executemany("INSERT INTO connections VALUES (NULL, ?, ?, ?, ?, ?)", rows)
@@ -631,11 +641,20 @@ def _as_record(number: int, row: _Row) -> Record:
     return Record(number=number, time=moment, ip_address=ip_address, domain=domain, port=port, message=message)
 
 
-def _as_row(record: Record) -> _Row:
+def _as_rows_to_write(notes: list[_Note]) -> list[_Row]:
     """Return what can be written: one record that cannot would hold up all that follow."""
-    texts = (record.ip_address, record.domain, record.message)
-    ip_address, domain, message = (t[:MAX_TEXT].encode(errors="backslashreplace").decode() for t in texts)
-    return _format_time(record.time), ip_address, domain, int(record.port), message
+    rows = []
+    of_second: dict[int, str] = {}
+    for moment, ip_address, domain, port, message in notes:
+        when = moment if isinstance(moment, str) else of_second.get(int(moment))
+        if when is None:  # local: the table of 1.0 has no room for a zone
+            when = of_second[int(moment)] = strftime("%Y-%m-%dT%H:%M:%S", localtime(moment))  # type: ignore[arg-type]
+        rows.append((when, _writable(ip_address), _writable(domain), port, _writable(message)))
+    return rows
+
+
+def _writable(text: str) -> str:
+    return text[:MAX_TEXT].encode(errors="backslashreplace").decode()
 
 
 def _as_rows(records: Sequence[Record]) -> list[list[Any]]:
