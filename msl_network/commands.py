@@ -44,6 +44,15 @@ class Command:
         return inspect.signature(self.function)  # which takes longer than most commands
 
     @cached_property
+    def _plain_counts(self) -> range:
+        """How many arguments fit whatever they are, when none has a name; else it takes a closer look."""
+        parameters = list(self._signature.parameters.values())[1:]
+        if any(parameter.kind is not parameter.POSITIONAL_OR_KEYWORD for parameter in parameters):
+            return range(0)
+        needed = sum(parameter.default is parameter.empty for parameter in parameters)
+        return range(needed, len(parameters) + 1)
+
+    @cached_property
     def is_async(self) -> bool:
         """Whether the function needs to be awaited."""
         return inspect.iscoroutinefunction(self.function)
@@ -64,6 +73,8 @@ class Command:
         Raises:
             ArgumentError: If they do not fit.
         """
+        if not kwargs and len(args) in self._plain_counts:
+            return lambda: self.function(peer, *args)
         try:
             bound = self._signature.bind(peer, *args, **kwargs)
         except TypeError as error:

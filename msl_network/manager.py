@@ -570,7 +570,7 @@ class Manager:
 
     def _new_peer(self, accepted: Accepted) -> Peer:
         ip_address, port = accepted.remote
-        is_local = ip_address in {"127.0.0.1", "::1", accepted.local[0]} or ip_address.startswith("127.")
+        is_local = ip_address == "::1" or ip_address.startswith("127.") or ip_address == accepted.local[0]
         return Peer(
             ip_address=ip_address,
             port=port,

@@ -431,9 +431,10 @@ class Peer:
         Args:
             limit: How long that may take, in seconds.
         """
-        with anyio.move_on_after(limit if self._is_heard is None else max(limit, DRAIN)):
-            while self._is_working:
-                await self._sleep()
+        if self._is_working:
+            with anyio.move_on_after(limit if self._is_heard is None else max(limit, DRAIN)):
+                while self._is_working:
+                    await self._sleep()
         self._work.clear()
         if self._working is not None:
             self._working.cancel()

@@ -146,7 +146,8 @@ async def listen(sockets: list[socket.socket], transport: str) -> list[Listener]
     if transport == "protocol" and not on_asyncio:
         raise ListenError("transport = 'protocol' needs the asyncio event loop; use 'auto' or 'streams'")
     if on_asyncio and transport != "streams":
-        return [_ProtocolListener(sock) for sock in sockets]
+        is_proactor = isinstance(asyncio.get_running_loop(), getattr(asyncio, "ProactorEventLoop", ()))
+        return [_ProactorListener(sock) if is_proactor else _ProtocolListener(sock) for sock in sockets]
     return [_StreamListener(await anyio.abc.SocketListener.from_socket(sock)) for sock in sockets]
 
 
@@ -166,6 +167,8 @@ def _is_asyncio() -> bool:
 def _address(name: tuple[object, ...]) -> tuple[str, int]:
     host = str(name[0]).partition("%")[0]
     port = int(str(name[1]))
+    if ":" not in host:  # of IPv4
+        return host, port
     mapped = ipaddress.ip_address(host)
     if isinstance(mapped, ipaddress.IPv6Address) and mapped.ipv4_mapped:
         return str(mapped.ipv4_mapped), port
@@ -176,6 +179,46 @@ def _address(name: tuple[object, ...]) -> tuple[str, int]:
 
 
 class _ProtocolListener:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._ready: asyncio.Future[None] | None = None
+        self._is_watched = False
+
+    async def accept(self) -> Accepted:
+        while True:
+            try:
+                sock, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                await self._connected()
+            else:
+                sock.setblocking(False)
+                return _AcceptedSocket(sock, address)
+
+    async def aclose(self) -> None:
+        if self._is_watched:
+            asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    async def _connected(self) -> None:
+        """Wait until somebody connects. The loop goes on watching: to begin and to end that for each takes as long."""
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        if not self._is_watched:
+            loop.add_reader(self._socket, self._on_connected)
+            self._is_watched = True
+        await self._ready
+
+    def _on_connected(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+        else:  # nobody accepts now, and the loop would say so again and again
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._is_watched = False
+
+
+class _ProactorListener:
+    """For the event loop of Windows, which cannot watch a socket."""
+
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
 
@@ -191,10 +234,12 @@ class _AcceptedSocket:
     def __init__(self, sock: socket.socket, address: tuple[object, ...]) -> None:
         self._socket = sock
         self.remote = _address(address)
-        self.local = _address(sock.getsockname())
 
-    @asynccontextmanager
-    async def open(
+    @property
+    def local(self) -> tuple[str, int]:
+        return _address(self._socket.getsockname())
+
+    def open(
         self,
         receiver: Receiver,
         context: ssl.SSLContext | None,
@@ -202,28 +247,51 @@ class _AcceptedSocket:
         handshake: float,
         closing: float,
         keepalive: float,
-    ) -> AsyncIterator[Transport]:
+    ) -> AbstractAsyncContextManager[Transport]:
         tune(self._socket, keepalive)
-        protocol = _Protocol(receiver)
-        loop = asyncio.get_running_loop()
-        tls: dict[str, Any] = {"ssl": context, "ssl_handshake_timeout": handshake} if context else {}
-        if context and sys.version_info >= (3, 11):
-            tls["ssl_shutdown_timeout"] = closing
-        try:
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket, **tls)
-        except BaseException:
-            self._socket.close()
-            raise
-        try:
-            yield protocol
-        finally:
-            transport.close()
-            with anyio.CancelScope(shield=True), anyio.move_on_after(closing):
-                await protocol.closed.wait()
-            protocol.abort()
+        return _OpenSocket(self._socket, _Protocol(receiver), context, handshake, closing)
 
     async def discard(self) -> None:
         self._socket.close()
+
+
+class _OpenSocket(AbstractAsyncContextManager[Transport]):
+    """The transport of a socket, open as long as this is."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: _Protocol,
+        context: ssl.SSLContext | None,
+        handshake: float,
+        closing: float,
+    ) -> None:
+        self._socket = sock
+        self._protocol = protocol
+        self._context = context
+        self._handshake = handshake
+        self._closing = closing
+
+    async def __aenter__(self) -> Transport:
+        loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {}
+        if self._context is not None:
+            tls = {"ssl": self._context, "ssl_handshake_timeout": self._handshake}
+            if sys.version_info >= (3, 11):
+                tls["ssl_shutdown_timeout"] = self._closing
+        try:
+            await loop.connect_accepted_socket(lambda: self._protocol, self._socket, **tls)
+        except BaseException:
+            self._socket.close()
+            raise
+        return self._protocol
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._protocol.is_closed:
+            self._protocol.close()
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._closing):
+                await self._protocol.wait_closed()
+            self._protocol.abort()
 
 
 class _Protocol(asyncio.Protocol):
@@ -232,7 +300,8 @@ class _Protocol(asyncio.Protocol):
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._transport: asyncio.Transport | None = None
-        self.closed = asyncio.Event()
+        self.is_closed = False
+        self._closed: asyncio.Event | None = None
         # one call less for each chunk; now, since uvloop looks them up before it says that there is a connection
         self.data_received = receiver.feed  # type: ignore[method-assign]
         self.pause_writing = receiver.pause_writing  # type: ignore[method-assign]
@@ -245,7 +314,20 @@ class _Protocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._transport = None  # one that is closed cannot be aborted any more
         self._receiver.lost()
-        self.closed.set()
+        self.is_closed = True
+        if self._closed is not None:
+            self._closed.set()
+
+    def close(self) -> None:
+        """Close the connection when everything is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed."""
+        if not self.is_closed:
+            self._closed = asyncio.Event()
+            await self._closed.wait()
 
     @property
     def unsent(self) -> int:

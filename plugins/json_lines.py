@@ -11,6 +11,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Annotated, Any, Final, Literal
 
@@ -223,14 +224,9 @@ class JsonLinesCodec:
         """Write a message of the Manager's own, byte for byte as 1.0 would."""
         fields: dict[str, Any]
         if isinstance(message, Prompt):
-            fields = {
-                "args": message.args,
-                "attribute": message.attribute,
-                "error": False,
-                "kwargs": {},
-                "requester": message.requester,
-                "uid": "",
-            }
+            if not message.args:  # each peer is asked for its identity
+                return _question(message.attribute, message.requester)
+            fields = _prompt(message)
         elif isinstance(message, Result):
             fields = {
                 "error": False,
@@ -295,6 +291,22 @@ class JsonLinesCodec:
             return Reply(**fields)
         whole = ",".join(f"{json.dumps(key)}:{item}" for key, item in {**_written(text), **changed}.items())
         return MendedReply(**fields, line=b"{%s}\r\n" % whole.encode())
+
+
+def _prompt(message: Prompt) -> dict[str, Any]:
+    return {
+        "args": message.args,
+        "attribute": message.attribute,
+        "error": False,
+        "kwargs": {},
+        "requester": message.requester,
+        "uid": "",
+    }
+
+
+@lru_cache(64)
+def _question(attribute: str, requester: str) -> bytes:
+    return json.dumps(_prompt(Prompt(attribute=attribute, requester=requester))).encode() + b"\r\n"
 
 
 def _joined(lines: list[bytes]) -> bytes | None:
