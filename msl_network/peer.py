@@ -145,6 +145,7 @@ class Peer:
         self._resolve: Callable[[str], Awaitable[str]] | None = None if is_local else resolve
         self._lines = LongLineBuffer(handshake_limit)
         self._early = bytearray()
+        self._is_reading = True  # in the handshake
         self._turns: deque[Line] = deque()
         self._answers: deque[bytes] = deque()
         self._is_heard: bool | None = None  # while its last words are thrown away: whether there were any
@@ -362,8 +363,7 @@ class Peer:
         self.receive = receive
         early = bytes(self._early)
         self._early.clear()
-        if self.transport is not None:
-            self.transport.resume_reading()
+        self._read_on()
         if early:
             self.feed(early)
 
@@ -397,8 +397,7 @@ class Peer:
         """
         self._is_heard = True
         self._early.clear()
-        if self.transport is not None:
-            self.transport.resume_reading()
+        self._read_on()
         with anyio.move_on_after(limit):
             while self._is_heard:
                 self._is_heard = False
@@ -414,8 +413,6 @@ class Peer:
         Raises:
             PeerLost: If the peer leaves meanwhile.
         """
-        if self.receive is None and b"\n" not in self._early and self.transport is not None:
-            self.transport.resume_reading()  # who reads nothing does not notice the end
         self.silent_since = monotonic()  # it does not keep a place from those who have one to take
         with anyio.move_on_after(seconds):
             while not self.is_closing:
@@ -530,12 +527,19 @@ class Peer:
         self._wake.set()
 
     def _keep(self, data: bytes) -> None:
-        """Keep what comes before the peer is connected; nothing more is read until it is asked for."""
+        """Keep what comes before the peer is connected: as much as a line may have, and then nothing more is read."""
         self._early += data
-        if b"\n" in data or len(self._early) > self._lines.limit:
-            if self.transport is not None:
-                self.transport.pause_reading()
+        if len(self._early) > self._lines.limit and self.transport is not None:
+            self.transport.pause_reading()
+            self._is_reading = False
+        if b"\n" in data or not self._is_reading:
             self._wake.set()
+
+    def _read_on(self) -> None:
+        """Read again, if too much came early."""
+        if not self._is_reading and self.transport is not None:
+            self._is_reading = True
+            self.transport.resume_reading()
 
     async def _next_line(self) -> bytes:
         while True:
@@ -548,8 +552,7 @@ class Peer:
                 return bytes(line)
             if self.is_closing:
                 raise PeerLost(f"{self.address} left")
-            if self.transport is not None:
-                self.transport.resume_reading()
+            self._read_on()
             await self._sleep()
 
     async def _next_answer(self) -> bytes:

@@ -256,6 +256,24 @@ def test_manager_on_each_event_loop(name: str, home: Path) -> None:
     assert found == [name]
 
 
+def test_records_of_a_program(home: Path) -> None:
+    """A program's records have what its lines show, and no more; lines are as before."""
+    program = (
+        "import logging; from msl_network import Config; from msl_network.running import *\n"
+        "handlers = set_up_logging(Config())\n"
+        "log_only_what_is_shown()\n"
+        "seen = []; logging.getLogger().addFilter(seen.append)\n"
+        "handlers[0].addFilter(lambda record: seen.append(record) or True)\n"
+        "logging.getLogger('msl_network').info('%s', 'hello')\n"
+        "print(seen[0].threadName, seen[0].process, seen[0].lineno); handlers[1].flush()"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "None None 0\n"
+    assert re.search(
+        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[INFO \] msl_network - hello$", result.stderr, re.MULTILINE
+    )
+
+
 def test_first_of_nested_groups() -> None:
     """The first error counts, however deep task groups wrapped it."""
     error = PluginError("x", "y")

@@ -143,7 +143,8 @@ def _manager(folder: Path, before: Sequence[str], words: Sequence[str], tls: boo
     log = folder / "manager.log"
     port = _free_port()
     command = [*before, sys.executable, str(LAUNCHER), *words, "start", "-H", "127.0.0.1", "-p", str(port)]
-    command += ["-l", str(log), *([] if tls else ["--disable-tls"])]
+    # what is counted is to be the same whether uvloop is installed or not
+    command += ["--event-loop", "asyncio", "-l", str(log), *([] if tls else ["--disable-tls"])]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env |= {"MSL_NETWORK_HOME": str(folder), "PYTHONHASHSEED": "0"}
     with (folder / "stderr.txt").open("wb") as errors:
