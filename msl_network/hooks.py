@@ -14,7 +14,7 @@ import math
 import sys
 from functools import cached_property
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import pluggy
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .peer import Peer
     from .store import Store
 
-__all__ = ["FAILURES", "FAILURES_LATER", "Hooks", "implements", "is_cancelled", "without_text"]
+__all__ = ["FAILURES", "FAILURES_LATER", "Authorizer", "Hooks", "implements", "is_cancelled", "without_text"]
 
 logger = logging.getLogger("msl_network")
 
@@ -57,6 +57,13 @@ FAILURES_LATER: Final = (Exception, SystemExit)
 _SPECIFICATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     name: member for name, member in vars(hookspecs).items() if inspect.isfunction(member)
 }
+
+
+class Authorizer(Protocol):
+    """Asks the plugins whether a peer may do something; raises if not."""
+
+    def __call__(self, peer: Peer, service: str, attribute: str, action: str = "call") -> None:
+        """The arguments are those of the hook `authorize`."""
 
 
 class Hooks:
@@ -124,16 +131,16 @@ class Hooks:
         return identity
 
     @property
-    def authorizer(self) -> Callable[[Peer, str, str], None] | None:
-        """Check: whether a peer may use an attribute of a Service. None if no plugin minds."""
+    def authorizer(self) -> Authorizer | None:
+        """Check: whether a peer may call an attribute of a Service, link or lock. None if no plugin minds."""
         implementations = self._implementations("authorize")
         if not implementations:
             return None
 
-        def authorize(peer: Peer, service: str, attribute: str) -> None:
+        def authorize(peer: Peer, service: str, attribute: str, action: str = "call") -> None:
             try:
                 for impl in implementations:
-                    answer = _call(impl, peer=peer, service=service, attribute=attribute)
+                    answer = _call(impl, peer=peer, service=service, attribute=attribute, action=action)
                     _check_agreed(impl, "authorize", answer, AuthorizationError)
             except _EXPECTED:
                 raise

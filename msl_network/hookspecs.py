@@ -15,7 +15,7 @@ Plugins are called in the order in which the configuration names them: authentic
 on messages is handed over once, as an object.
 
 What a ``peer`` tells: ``network_name``, ``address``, ``ip_address``, ``port``, ``hostname`` and ``domain`` (found by
-``await peer.resolve_hostname()``), ``is_local`` (on the Manager's computer), ``username``, ``is_admin``.
+``await peer.resolve_hostname()``), ``is_local`` (on the Manager's computer), ``username``, ``is_admin``, ``roles``.
 
 A plugin that keeps everybody but administrators from resetting an instrument, and notes who links with what::
 
@@ -70,7 +70,7 @@ async def authenticate(peer: Peer, handshake: Handshake) -> None:
 
     Args:
         peer: The connection; its address is known, its name is not. Set ``peer.username`` and
-            ``peer.is_admin`` when you know them.
+            ``peer.is_admin`` when you know them, and add to ``peer.roles`` (a frozenset of texts).
         handshake: Ask the peer with ``await handshake.ask(attribute, *args)``.
 
     Raises:
@@ -122,17 +122,21 @@ async def check_identity(peer: Peer, identity: Identity) -> Identity | None:
 
 
 @hookspec
-def authorize(peer: Peer, service: str, attribute: str) -> None:
-    """Check whether a Client may use an attribute of a Service (*check*).
+def authorize(peer: Peer, service: str, attribute: str, action: str) -> None:
+    """Check whether a Client may use a Service (*check*).
 
-    Called the first time; a permission is kept for this peer, Service and attribute until
-    ``manager.revoke_authorizations()``, a refusal is not. It runs on the event loop, so decide from memory: load
-    rules in `started`. Raise to refuse: whatever is returned refuses, too.
+    A permission to call is kept for this peer, Service and attribute until ``manager.revoke_authorizations()``, so that
+    it is asked for once; a refusal is not kept, and links and locks are asked about each time. It runs on the event
+    loop, so decide from memory: load rules in `started`. Raise to refuse: whatever is returned refuses, too.
+
+    A Client that may not link may still call: a call needs no link. So who keeps somebody away refuses both.
 
     Args:
         peer: The connected Client.
         service: The name of the Service; ``"Manager"`` for a request that the Manager answers.
-        attribute: The name of the attribute.
+        attribute: The name of the attribute; ``"link"`` and ``"acquire_lock"`` for the other two actions.
+        action: ``"call"`` for a request, ``"link"`` for linking with the Service, ``"lock"`` for locking it. These two
+            come as requests to the Manager first, about which it is asked as about each request.
 
     Raises:
         AuthorizationError: To refuse the request; the text is sent to the Client, which stays connected.

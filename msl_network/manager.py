@@ -117,7 +117,8 @@ class Manager:
         self._commands = CommandTable()
         self._desk = Desk(self, self._commands)
         self._touched: list[Touched] = []
-        self._router = Router(self._registry, self._desk, self.hooks.authorizer, self._touched)
+        self._authorize = self.hooks.authorizer
+        self._router = Router(self._registry, self._desk, self._authorize, self._touched)
         self._commands.add(manager_commands(self), "the Manager")
         for plugin, commands in self.hooks.commands():
             self._commands.add(commands, plugin)
@@ -444,6 +445,8 @@ class Manager:
         """Link a Client with a Service; returns the identity of the Service."""
         client = self._client(peer)
         known = self._registry.services.get(_text("service", service))
+        if self._authorize is not None:
+            self._authorize(peer, service, "link", "link")
         is_new = known is None or client not in known.links
         member = self._registry.link(client, service)
         if is_new:
@@ -465,7 +468,10 @@ class Manager:
 
     def acquire_lock(self, peer: Peer, service: str, shared: bool = False) -> list[str]:
         """Lock a Service against new links; returns the network names of the linked Clients."""
-        member = self._registry.acquire_lock(self._client(peer), _text("service", service), shared=bool(shared))
+        client = self._client(peer)
+        if self._authorize is not None:
+            self._authorize(peer, _text("service", service), "acquire_lock", "lock")
+        member = self._registry.acquire_lock(client, _text("service", service), shared=bool(shared))
         self.hooks.locked(peer, service, shared=bool(shared))
         return sorted(client.name for client in member.links)
 

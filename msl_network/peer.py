@@ -110,6 +110,8 @@ class Peer:
         """Who logged in, if an authentication plugin found out."""
         self.is_admin = False
         """Whether it may send administrator requests."""
+        self.roles: frozenset[str] = frozenset()
+        """Its roles, if an authentication plugin found out; what they mean, a plugin that authorizes knows."""
         self.network_name = f"<Unknown>[{self.address}]"
         """``NAME[HOST:PORT]``, by which others know it."""
 

@@ -179,7 +179,10 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
         yield terminals
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 14), ("docs/clients-and-services.md", 7)])
+TOURS = [("README.md", 14), ("docs/clients-and-services.md", 7), ("docs/plugins/bundled-roles.md", 8)]
+
+
+@pytest.mark.parametrize(("page", "least"), TOURS)
 def test_tour(terminals: Terminals, page: str, least: int) -> None:
     """The tour of a page runs from top to bottom and prints what it says."""
     assert shutil.which("openssl"), "one of them uses openssl"

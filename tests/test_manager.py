@@ -1080,6 +1080,42 @@ async def test_authorize(transport: str) -> None:
         assert rules.asked[-1] == "Echo.echo"
 
 
+async def test_authorize_links_and_locks(transport: str) -> None:
+    """A plugin is asked which Service is to be linked with or locked, each time; who may not changes nothing."""
+
+    class Rules:
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, str, str]] = []
+            self.refused = ""
+
+        @hookimpl
+        def authorize(self, service: str, attribute: str, action: str) -> None:
+            self.asked.append((service, attribute, action))
+            if action == self.refused:
+                raise AuthorizationError(f"no {action}")
+
+    rules = Rules()
+    async with (
+        Manager(config(transport), plugins=[rules]) as manager,
+        service(manager),
+        client(manager) as user,
+    ):
+        rules.asked.clear()
+        rules.refused = "link"
+        assert await user.manager("link", "Echo") == "PermissionError: no link"
+        assert await user.manager("acquire_lock", "Echo") == (
+            f"PermissionError: {next(iter(manager.clients))} cannot acquire a lock "
+            "because it is not linked with the 'Echo' service"
+        )
+        rules.refused = "lock"
+        assert "attributes" in await user.manager("link", "Echo")
+        assert await user.manager("acquire_lock", "Echo") == "PermissionError: no lock"
+        link, lock = ("Echo", "link", "link"), ("Echo", "acquire_lock", "lock")
+        assert rules.asked == [("Manager", "link", "call"), link, ("Manager", "acquire_lock", "call"), lock, link, lock]
+        rules.refused = ""
+        assert await user.manager("acquire_lock", "Echo") == list(manager.clients)
+
+
 async def test_corrected_identity(transport: str) -> None:
     """A plugin may correct an identity, e.g. limit how many Clients a Service takes."""
 
