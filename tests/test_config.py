@@ -18,6 +18,7 @@ from msl_network_plugins.login import Login
 from msl_network_plugins.password import Password
 from msl_network_plugins.roles import Roles
 from msl_network_plugins.sqlite import Sqlite
+from msl_network_plugins.token import Token
 
 from msl_network.config import Config, Limits, TLSSettings, log_level_number, secret_words
 from msl_network.errors import ConfigError
@@ -38,6 +39,7 @@ BUNDLED = {
     "sqlite": Sqlite,
     "json_lines": JsonLines,
     "roles": Roles,
+    "token": Token,
 }
 
 

@@ -179,7 +179,12 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
         yield terminals
 
 
-TOURS = [("README.md", 14), ("docs/clients-and-services.md", 7), ("docs/plugins/bundled-roles.md", 8)]
+TOURS = [
+    ("README.md", 14),
+    ("docs/clients-and-services.md", 7),
+    ("docs/plugins/bundled-roles.md", 8),
+    ("docs/plugins/bundled-token.md", 12),
+]
 
 
 @pytest.mark.parametrize(("page", "least"), TOURS)

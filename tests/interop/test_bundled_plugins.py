@@ -62,3 +62,42 @@ def test_roles(lab: Lab) -> None:
         bob.run("echo.acquire_lock()")
     assert bob.run("cxn.is_connected()")
     assert ann.run("echo.add(3, 4)") == 7
+
+
+TOKEN = """
+[manager]
+host = "127.0.0.1"
+auth = ["token"]
+"""
+
+
+def add_token(lab: Lab, *words: str) -> str:
+    """Make a token; return it."""
+    return lab.cli("--config", str(lab.folder / "lab.toml"), "token", "add", *words).splitlines()[0]
+
+
+def test_token(lab: Lab) -> None:
+    """A Client and a Service come in with tokens; one that is over, revoked, unknown or not for it says so."""
+    (lab.folder / "lab.toml").write_text(TOKEN, encoding="utf-8")
+    old = add_token(lab, "old", "--lifetime", "1 s")
+    start(lab, TOKEN)
+    dmm, pump, leaked = add_token(lab, "dmm", "-s", "service"), add_token(lab, "pump"), add_token(lab, "leaked")
+    # the Service is looked for by a Client, which comes in by the same keywords
+    both = add_token(lab, "both", "--scope", "service", "client")
+    lab.instruments("Echo", password_manager=both)
+    client = lab.client(password_manager=pump)
+    assert client.run("cxn.link('Echo').add(1, 2)") == 3
+    lab.cli("--config", str(lab.folder / "lab.toml"), "token", "revoke", "leaked")
+    # a Client of 1.0 that is refused because of its identity reads nothing: it takes itself for connected
+    with pytest.raises(PeerError, match="PermissionError: The token 'dmm' does not let in a client, its scope"):
+        lab.client(clients="ours", password_manager=dmm)
+    notebook = lab.notebook()
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC; ask an administrator for a new one"
+    for token, text in (
+        (old, f"ValueError: The token 'old' expired on {when}"),
+        (leaked, f"ValueError: The token 'leaked' was revoked on {when}"),
+        ("mslnet_guess", "ValueError: Unknown token; a script gives its token as password_manager"),
+    ):
+        with pytest.raises(PeerError, match=text):
+            notebook.run(f"connect(password_manager={token!r}, **kwargs)")
+    assert client.run("cxn.is_connected()")
