@@ -87,7 +87,7 @@ async def _open(
                 raise
             if isinstance(error, TimeoutError):
                 raise trust.silent_manager(options, options.timeout or 0.0) from None
-            raise trust.closed_early(options) from None
+            raise trust.closed_early(options, error) from None
         opened.pop_all()
     return stream
 

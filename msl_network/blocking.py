@@ -59,6 +59,9 @@ def connect(
     cert_file: str | Path | None = None,
     assert_hostname: bool = True,
     auto_save: bool = False,
+    client_cert_file: str | Path | None = None,
+    client_key_file: str | Path | None = None,
+    client_key_file_password: str | None = None,
 ) -> Client:
     """Connect to a Manager as a Client.
 
@@ -75,6 +78,10 @@ def connect(
         cert_file: The certificate of the Manager; None for the one that is stored for this host.
         assert_hostname: Whether the certificate must name `host`.
         auto_save: Whether to trust a Manager that is met for the first time without asking.
+        client_cert_file: The certificate that proves who this is, PEM, if the Manager asks for one (the plugin
+            `certificate`).
+        client_key_file: The private key of that certificate, PEM; None if it is in the same file.
+        client_key_file_password: What that key is encrypted with, if it is.
 
     Returns:
         The connected Client; use it in a ``with`` statement, or call its `disconnect`.
@@ -94,6 +101,9 @@ def connect(
         cert_file=cert_file,
         assert_hostname=assert_hostname,
         auto_save=auto_save,
+        client_cert_file=client_cert_file,
+        client_key_file=client_key_file,
+        client_key_file_password=client_key_file_password,
     )
     return Client("Client" if name is None else name, options)
 

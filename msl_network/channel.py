@@ -369,7 +369,7 @@ def _introduce(channel: Channel, introduction: Introduction, options: ConnectOpt
             lines = channel.receive(deadline.remaining)
     except _TooLongError as error:
         raise ConnectError(f"{options.address}: {error}") from None
-    except ConnectionLostError:
-        raise trust.closed_early(options) from None
+    except ConnectionLostError as error:
+        raise trust.closed_early(options, error) from None
     except TimeoutError:
         raise trust.silent_manager(options, options.timeout or 0.0) from None

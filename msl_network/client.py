@@ -75,6 +75,10 @@ class AsyncClient:
         cert_file: The certificate of the Manager; None for the one that is stored for this host.
         assert_hostname: Whether the certificate must name `host`.
         auto_save: Whether to trust a Manager that is met for the first time without asking.
+        client_cert_file: The certificate that proves who this is, PEM, if the Manager asks for one (the plugin
+            `certificate`).
+        client_key_file: The private key of that certificate, PEM; None if it is in the same file.
+        client_key_file_password: What that key is encrypted with, if it is.
 
     Raises:
         ConnectError: By ``async with``, if it cannot connect; the text says why and what to do.
@@ -95,6 +99,9 @@ class AsyncClient:
         cert_file: str | Path | None = None,
         assert_hostname: bool = True,
         auto_save: bool = False,
+        client_cert_file: str | Path | None = None,
+        client_key_file: str | Path | None = None,
+        client_key_file_password: str | None = None,
     ) -> None:
         self.__name = name = "Client" if name is None else name
         self.__options = options = ConnectOptions(
@@ -109,6 +116,9 @@ class AsyncClient:
             cert_file=cert_file,
             assert_hostname=assert_hostname,
             auto_save=auto_save,
+            client_cert_file=client_cert_file,
+            client_key_file=client_key_file,
+            client_key_file_password=client_key_file_password,
         )
         self.__identity = {"type": "client", "name": name, "language": language(), "os": system()}
         self.__introduction = Introduction(self.__identity, options)

@@ -1,7 +1,7 @@
 """What it takes to connect to a Manager, gathered once for Clients and Services, blocking and async.
 
-Rule of this file: the keywords, their defaults and their meaning are those of MSL-Network 1.0. It must not
-know how a connection is made.
+Rule of this file: the keywords, their defaults and their meaning are those of MSL-Network 1.0, and what is new comes
+after them. It must not know how a connection is made.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class ConnectOptions:
         cert_file: The certificate of the Manager, PEM; None for the one that is stored for this host.
         assert_hostname: Whether the certificate must name `host`.
         auto_save: Whether to trust a Manager that is met for the first time without asking.
+        client_cert_file: The certificate that proves who this is, PEM, if the Manager asks for one.
+        client_key_file: The private key of that certificate, PEM; None if it is in the same file.
+        client_key_file_password: What that key is encrypted with, if it is.
 
     Raises:
         ValueError: If there is no such port.
@@ -54,6 +57,9 @@ class ConnectOptions:
     cert_file: str | Path | None = None
     assert_hostname: bool = True
     auto_save: bool = False
+    client_cert_file: str | Path | None = None
+    client_key_file: str | Path | None = None
+    client_key_file_password: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         try:

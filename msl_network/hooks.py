@@ -28,6 +28,7 @@ from .settings import nearest
 
 if TYPE_CHECKING:
     import argparse
+    import ssl
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
@@ -170,6 +171,15 @@ class Hooks:
                     )
                 return store  # type: ignore[no-any-return]
         raise PluginError(plugin, "offers no store (open_store), so it cannot be the 'store' of [manager]")
+
+    def configure_tls(self, context: ssl.SSLContext) -> None:
+        """Tell: the TLS settings are made. Any failure stops the Manager: it must not run with less than was meant.
+
+        Raises:
+            StartError: If a plugin fails.
+        """
+        for impl in self._implementations("configure_tls"):
+            _made(impl, "configure_tls", context=context)
 
     def make_codec(self, name: str) -> Codec:
         """Ask for the codec of that name.

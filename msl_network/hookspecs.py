@@ -15,7 +15,8 @@ Plugins are called in the order in which the configuration names them: authentic
 on messages is handed over once, as an object.
 
 What a ``peer`` tells: ``network_name``, ``address``, ``ip_address``, ``port``, ``hostname`` and ``domain`` (found by
-``await peer.resolve_hostname()``), ``is_local`` (on the Manager's computer), ``username``, ``is_admin``, ``roles``.
+``await peer.resolve_hostname()``), ``is_local`` (on the Manager's computer), ``username``, ``is_admin``, ``roles``,
+``certificate`` (verified; None unless a plugin has peers asked for one, see `configure_tls`).
 
 A plugin that keeps everybody but administrators from resetting an instrument, and notes who links with what::
 
@@ -42,6 +43,7 @@ import pluggy
 
 if TYPE_CHECKING:
     import argparse
+    import ssl
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
@@ -158,6 +160,23 @@ def open_store(location: str | None) -> AbstractAsyncContextManager[Store] | Non
 
     Raises:
         StoreError: If it cannot be opened.
+    """
+
+
+@hookspec
+def configure_tls(context: ssl.SSLContext) -> None:
+    """Change the TLS settings, before the Manager listens (*tell*).
+
+    Called once when the Manager starts, in a worker thread, so that files may be read; not called if TLS is off. With
+    ``context.verify_mode = ssl.CERT_OPTIONAL`` and ``context.load_verify_locations(...)`` a peer is asked for a
+    certificate: one that does not pass ends its connection, one that does is ``peer.certificate``. With
+    ``CERT_REQUIRED`` nobody could say to a peer without one what is missing.
+
+    Args:
+        context: The settings for all connections, with the Manager's own certificate and key.
+
+    Raises:
+        StartError: If they cannot be made; whatever is raised, the Manager does not start.
     """
 
 

@@ -339,6 +339,7 @@ class Manager:
                     keepalive=limits.keepalive_timeout,
                 ) as transport:
                     peer.attach(transport)
+                    peer.certificate = transport.certificate
                     reason = await self._converse(peer, deadline)
         except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
             # also a Client of 1.0 that only fetches the certificate, or one without TLS
@@ -638,7 +639,9 @@ class Manager:
             key_file_password=password,
             host=self.config.host,
         )
-        return server_context(self.cert_file, key_file, password)
+        context = server_context(self.cert_file, key_file, password)
+        self.hooks.configure_tls(context)
+        return context
 
 
 def _text(name: str, value: object) -> str:

@@ -112,6 +112,8 @@ class Peer:
         """Whether it may send administrator requests."""
         self.roles: frozenset[str] = frozenset()
         """Its roles, if an authentication plugin found out; what they mean, a plugin that authorizes knows."""
+        self.certificate: dict[str, Any] | None = None
+        """The certificate that it showed, verified, as ``ssl.SSLSocket.getpeercert`` has it; None without one."""
         self.network_name = f"<Unknown>[{self.address}]"
         """``NAME[HOST:PORT]``, by which others know it."""
 

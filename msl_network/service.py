@@ -215,6 +215,9 @@ class Service:
         cert_file: str | Path | None = None,
         assert_hostname: bool = True,
         auto_save: bool = False,
+        client_cert_file: str | Path | None = None,
+        client_key_file: str | Path | None = None,
+        client_key_file_password: str | None = None,
     ) -> None:
         """Connect to a Manager and serve, until the Manager, :meth:`shutdown_service` or Ctrl+C ends that.
 
@@ -231,6 +234,10 @@ class Service:
             cert_file: The certificate of the Manager; None for the one that is stored for this host.
             assert_hostname: Whether the certificate must name `host`.
             auto_save: Whether to trust a Manager that is met for the first time without asking.
+            client_cert_file: The certificate that proves who this is, PEM, if the Manager asks for one (the plugin
+                `certificate`).
+            client_key_file: The private key of that certificate, PEM; None if it is in the same file.
+            client_key_file_password: What that key is encrypted with, if it is.
 
         Raises:
             ConnectError: If it cannot connect, or the Manager does not let it in.
@@ -252,6 +259,9 @@ class Service:
             cert_file=cert_file,
             assert_hostname=assert_hostname,
             auto_save=auto_save,
+            client_cert_file=client_cert_file,
+            client_key_file=client_key_file,
+            client_key_file_password=client_key_file_password,
         )
         if not self.__starting.acquire(blocking=False):
             raise RuntimeError(f"the {self.__name!r} Service has started already, at Manager[{self.address_manager}]")

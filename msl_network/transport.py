@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 import anyio.abc
 import anyio.lowlevel
-from anyio.streams.tls import TLSStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 from .errors import ListenError
 from .sockets import tune
@@ -64,6 +64,10 @@ class Receiver(Protocol):
 
 class Transport(Protocol):
     """The way out. None of it waits."""
+
+    @property
+    def certificate(self) -> dict[str, Any] | None:
+        """The certificate of the peer, verified, as ``ssl.SSLSocket.getpeercert`` has it; None if it showed none."""
 
     @property
     def unsent(self) -> int:
@@ -330,6 +334,10 @@ class _Protocol(asyncio.Protocol):
             await self._closed.wait()
 
     @property
+    def certificate(self) -> dict[str, Any] | None:
+        return None if self._transport is None else self._transport.get_extra_info("peercert") or None
+
+    @property
     def unsent(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
@@ -441,6 +449,10 @@ class _StreamTransport:
         self._idle = anyio.Event()
         self._idle.set()
         self._is_lost = False
+
+    @property
+    def certificate(self) -> dict[str, Any] | None:
+        return self._stream.extra(TLSAttribute.peer_certificate, None) or None
 
     async def read(self) -> None:
         try:

@@ -27,7 +27,15 @@ import anyio
 
 from . import paths
 from .certificates import fingerprint, load_certificate
-from .errors import CertificateError, ConnectError, ConnectTimeoutError, NetworkError, StartError, UntrustedError
+from .errors import (
+    CertificateError,
+    ConnectError,
+    ConnectTimeoutError,
+    NetworkError,
+    RefusedError,
+    StartError,
+    UntrustedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +63,8 @@ TOO_OLD: Final = frozenset(
 )
 NOT_VALID_NOW: Final = {9: "is not valid yet", 10: "has expired"}
 WRONG_NAME: Final = frozenset({62, 64})  # of a host, of an IP address
+OUR_CERTIFICATE: Final = ("CERTIFICATE", "UNKNOWN_CA")
+"""What is in the name of each alert that answers the certificate of a Client."""
 ANOTHER: Final = frozenset({2, 7, 18, 19, 20, 21, 30})  # no chain to what is trusted, or signed with another key
 
 ASK_OPERATOR: Final = "its operator sees that of the Manager with 'msl-network certdump'"
@@ -141,6 +151,8 @@ def explain(error: BaseException, options: ConnectOptions, cert_file: Path | Non
         return ConnectError(f"{at}: {error}")
     if isinstance(error, ssl.SSLCertVerificationError):
         return _untrusted(error, options, cert_file)
+    if _is_about_us(error):
+        return _not_accepted(error, options)
     if isinstance(error, ssl.SSLError) and not is_closed:
         return ConnectError(f"{at}: {_tls_problem(str(reason or error.strerror or error))}")
     if isinstance(error, TimeoutError):
@@ -182,12 +194,24 @@ def silent_manager(options: ConnectOptions, seconds: float) -> ConnectTimeoutErr
     return ConnectTimeoutError(f"{options.address} took the connection but said nothing within {seconds:g} s; {hint}")
 
 
-def closed_early(options: ConnectOptions) -> ConnectError:
+def closed_early(options: ConnectOptions, error: BaseException | None = None) -> ConnectError:
     """Return what to raise when the other side closed the connection before its first question.
 
     Args:
         options: What was connected to.
+        error: How that was found out. In TLS 1.3 a Client is done with the handshake before the Manager has looked at
+            its certificate, so that what the Manager says to that may be in it.
     """
+    while error is not None:
+        if _is_about_us(error):
+            return _not_accepted(error, options)
+        error = error.__cause__ or error.__context__
+    if options.client_cert_file and not options.disable_tls:
+        return RefusedError(
+            f"{options.address} closed the connection at once; probably it does not accept the certificate in "
+            f"{options.client_cert_file}, because it has another authority, has expired or was revoked: "
+            "ask its operator for a new one. (Else it may be full or stopping.)"
+        )
     hint = (
         "it probably uses TLS: leave out disable_tls=True"
         if options.disable_tls
@@ -214,7 +238,34 @@ def _context(path: Path, options: ConnectOptions) -> ssl.SSLContext:
         if isinstance(error, ssl.SSLError):
             what = "there is no certificate in PEM form in it"
         raise ConnectError(f"{path}: {what}; {remedy}") from error
+    if options.client_cert_file:
+        _show_own(context, Path(options.client_cert_file), options)
     return context
+
+
+def _show_own(context: ssl.SSLContext, path: Path, options: ConnectOptions) -> None:
+    """Have a context present our own certificate."""
+    key = Path(options.client_key_file) if options.client_key_file else path
+    password = options.client_key_file_password
+
+    def answer() -> str:
+        if not password:
+            raise ConnectError(f"{key}: the private key is encrypted; give its password (client_key_file_password)")
+        return password
+
+    try:
+        # a function in any case: without one OpenSSL asks on the terminal when the key is encrypted
+        context.load_cert_chain(path, key, answer)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConnectError):
+            raise
+        files = f"{path}" if key == path else f"{path} or {key}"
+        if not isinstance(error, ssl.SSLError):
+            raise ConnectError(f"{files}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ConnectError(
+            f"{files}: OpenSSL refuses our certificate or its key ({_words(error) or error}); give a certificate in "
+            "PEM form as client_cert_file, its own key as client_key_file, and the right password if the key has one"
+        ) from error
 
 
 def _fetch(options: ConnectOptions) -> str:
@@ -374,6 +425,29 @@ def _untrusted(error: ssl.SSLCertVerificationError, options: ConnectOptions, cer
         f"{at}: the certificate of the Manager is refused: {error.verify_message}; ask its operator for a new one, "
         "made with 'msl-network certgen'"
     )
+
+
+def _is_about_us(error: BaseException) -> bool:
+    """Whether the other side says by an alert of TLS that it does not accept our certificate."""
+    reason = str(getattr(error, "reason", None) or "")
+    return isinstance(error, ssl.SSLError) and "ALERT" in reason and any(word in reason for word in OUR_CERTIFICATE)
+
+
+def _not_accepted(error: BaseException, options: ConnectOptions) -> RefusedError:
+    if not options.client_cert_file:
+        return RefusedError(
+            f"{options.address} lets in only who has a certificate; ask its operator for one, and give it as "
+            "client_cert_file"
+        )
+    return RefusedError(
+        f"{options.address} does not accept the certificate in {options.client_cert_file} ({_words(error)}); ask its "
+        "operator for one that an authority of the Manager has signed and that is valid now"
+    )
+
+
+def _words(error: BaseException) -> str:
+    """Return the reason that OpenSSL gives, in words."""
+    return str(getattr(error, "reason", None) or "").replace("_", " ").lower()
 
 
 def _remedy(options: ConnectOptions, cert_file: Path | None) -> str:

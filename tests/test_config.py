@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msl_network_plugins.certificate import Certificate
 from msl_network_plugins.hostname import Hostname
 from msl_network_plugins.identity import IdentityRules
 from msl_network_plugins.json_lines import JsonLines
@@ -40,7 +41,10 @@ BUNDLED = {
     "json_lines": JsonLines,
     "roles": Roles,
     "token": Token,
+    "certificate": Certificate,
 }
+REQUIRED: dict[type[Any], dict[str, Any]] = {Password: {"password": Secret("x")}, Certificate: {"ca_file": "ca.pem"}}
+"""Settings without a default."""
 
 
 def problem(text: str, tmp_path: Path) -> str:
@@ -353,8 +357,7 @@ def test_the_example_is_complete(section: str, factory: type[Any]) -> None:
             assert name not in active
         else:
             assert name in active
-            required = {"password": Secret("x")} if factory is Password else {}
-            assert getattr(build(factory, {**required, name: active[name]}), name) == default
+            assert getattr(build(factory, {**REQUIRED.get(factory, {}), name: active[name]}), name) == default
     commented = {key: value for key, value in shown.items() if key not in active and not isinstance(value, dict)}
     build(factory, commented) if factory is not Password else None
 

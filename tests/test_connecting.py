@@ -7,6 +7,9 @@ import pytest
 
 from msl_network.connecting import PORT, ConnectOptions
 
+NEW = {"client_cert_file": None, "client_key_file": None, "client_key_file_password": None}
+"""Keywords that 1.0 does not have."""
+
 
 def defaults(function: object) -> dict[str, object]:
     parameters = inspect.signature(function).parameters  # type: ignore[arg-type]
@@ -14,10 +17,10 @@ def defaults(function: object) -> dict[str, object]:
 
 
 def test_the_keywords_of_a_client_of_1_0() -> None:
-    """Keywords, their order and their defaults are those of connect() in 1.0, but for the name."""
+    """Keywords, their order and their defaults are those of connect() in 1.0, but for the name; new ones come last."""
     from msl.network.client import connect
 
-    expected = defaults(connect)
+    expected = defaults(connect) | NEW
     assert ConnectOptions().keywords() == expected
     assert list(ConnectOptions().keywords()) == list(expected)
 
@@ -26,7 +29,7 @@ def test_the_keywords_of_a_service_of_1_0() -> None:
     """They are those of Service.start() in 1.0, too."""
     from msl.network.service import Service
 
-    assert ConnectOptions().keywords() == defaults(Service.start)
+    assert ConnectOptions().keywords() == defaults(Service.start) | NEW
 
 
 def test_the_port_of_1_0() -> None:
@@ -51,6 +54,9 @@ def test_the_keywords_make_the_same_options() -> None:
         cert_file="m.crt",
         assert_hostname=False,
         auto_save=True,
+        client_cert_file="me.crt",
+        client_key_file="me.key",
+        client_key_file_password="3",
     )
     keywords = options.keywords()
     assert not [name for name, value in ConnectOptions().keywords().items() if keywords[name] == value]
@@ -74,7 +80,7 @@ def test_options_do_not_change() -> None:
         ConnectOptions(hots="lab-pc")  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("keyword", ["password", "password_manager"])
+@pytest.mark.parametrize("keyword", ["password", "password_manager", "client_key_file_password"])
 def test_no_password_is_shown(keyword: str) -> None:
     """Whoever logs the options shows no password."""
     options = ConnectOptions(username="alice", **{keyword: "hunter2"})  # type: ignore[arg-type]

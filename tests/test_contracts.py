@@ -76,8 +76,8 @@ PURE = {
 
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 
-WORDS_OF_THE_PROTOCOL = {"identity", "password", "hostname"}
-"""Plugins that have the name of something that the core must be able to say (protocol.md, sections 2 and 5)."""
+WORDS_OF_THE_PROTOCOL = {"identity", "password", "hostname", "certificate"}
+"""Plugins that have the name of something that the core must be able to say: the protocol's questions, and TLS's."""
 
 
 def parse(path: Path) -> ast.Module:

@@ -1171,6 +1171,7 @@ class FarAway:
 
     remote = ("192.0.2.7", 4711)
     local = ("192.0.2.1", 1875)
+    certificate = None
 
     def __init__(self) -> None:
         self.sent = b""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Wire:
     """A transport that takes so many bytes until it has enough."""
 
+    certificate = None
+
     def __init__(self, outbox: Outbox, room: int = 0) -> None:
         self.outbox = outbox
         self.room = room

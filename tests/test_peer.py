@@ -33,6 +33,8 @@ PROMPT = Prompt(attribute="username", requester="Manager[h:1]")
 class Wire:
     """A transport that keeps what is written."""
 
+    certificate = None
+
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.is_paused = False

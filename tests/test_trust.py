@@ -17,9 +17,19 @@ import pytest
 import trustme
 
 from msl_network import paths, trust
+from msl_network.async_channel import open_stream
 from msl_network.certificates import fingerprint, generate_certificate, generate_key
+from msl_network.channel import open_channel
 from msl_network.connecting import ConnectOptions
-from msl_network.errors import CertificateError, ConnectError, ConnectTimeoutError, StoreError, UntrustedError
+from msl_network.errors import (
+    CertificateError,
+    ConnectError,
+    ConnectTimeoutError,
+    RefusedError,
+    StoreError,
+    UntrustedError,
+)
+from msl_network.introduction import Introduction
 from msl_network.tls import server_context
 from msl_network.trust import closed_early, explain, silent_manager, stored_certificate, trusted_context
 
@@ -640,3 +650,34 @@ def test_tls_that_was_disabled() -> None:
     assert "said nothing within 2 s; it may be busy" in str(silent_manager(tls, 2))
     assert isinstance(silent_manager(tls, 2), ConnectTimeoutError)
     assert not isinstance(closed_early(tls), TimeoutError)
+
+
+# Our own certificate
+
+
+@pytest.mark.parametrize(
+    ("version", "is_shown"),
+    # in TLS 1.2 the lack of one is told by an alert that may mean anything
+    [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, True), (ssl.TLSVersion.TLSv1_3, False)],
+)
+def test_our_certificate_is_not_accepted(tmp_path: Path, version: ssl.TLSVersion, is_shown: bool) -> None:
+    """What a Manager says to our certificate, or to the lack of one, comes in the handshake or right after it."""
+    cert, context = made(tmp_path)
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cert)
+    mine = tmp_path / "mine.pem"
+    trustme.CA().issue_cert("me").private_key_and_cert_chain_pem.write_to_path(str(mine))
+    keywords = {"cert_file": str(cert), "host": "localhost"} | ({"client_cert_file": mine} if is_shown else {})
+    text = "lets in only who has a certificate; ask its operator for one, and give it as client_cert_file"
+    if is_shown:
+        text = rf"does not accept the certificate in {mine} \(tlsv1 alert unknown ca\); ask its operator for one"
+
+    async def open_async() -> None:
+        await open_stream(options(port, **keywords), Introduction({}, options(port, **keywords)))
+
+    with serving(over_tls(context)) as port:
+        with pytest.raises(RefusedError, match=text):
+            open_channel(options(port, **keywords), Introduction({}, options(port, **keywords)))
+        with pytest.raises(RefusedError, match=text):
+            anyio.run(open_async)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from .lab import PeerError
 
@@ -101,3 +102,34 @@ def test_token(lab: Lab) -> None:
         with pytest.raises(PeerError, match=text):
             notebook.run(f"connect(password_manager={token!r}, **kwargs)")
     assert client.run("cxn.is_connected()")
+
+
+CERTIFICATE = """
+[manager]
+host = "127.0.0.1"
+auth = ["certificate"]
+
+[plugins.certificate]
+ca_file = "ca.pem"
+"""
+
+
+def test_certificate(lab: Lab) -> None:
+    """A Client of 1.0, which has no certificate, reads that it needs one; ours is told if its own is foreign."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(lab.folder / "ca.pem"))
+    for name, authority in (("ann", ca), ("mallory", trustme.CA())):
+        issued = authority.issue_cert(f"{name}@lab.example", common_name=name)
+        issued.private_key_and_cert_chain_pem.write_to_path(str(lab.folder / f"{name}.pem"))
+    start(lab, CERTIFICATE)
+    with pytest.raises(
+        PeerError, match="ValueError: This Manager lets in who shows a certificate: give yours as client_"
+    ):
+        lab.client(clients="theirs")
+    ann = str(lab.folder / "ann.pem")
+    lab.instruments("Echo", services="ours", client_cert_file=ann)
+    assert lab.client(clients="ours", client_cert_file=ann).run("cxn.link('Echo').add(1, 2)") == 3
+    with pytest.raises(
+        PeerError, match="closed the connection at once; probably it does not accept the certificate in "
+    ):
+        lab.client(clients="ours", client_cert_file=str(lab.folder / "mallory.pem"))

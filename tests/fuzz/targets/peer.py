@@ -67,6 +67,8 @@ def _manager() -> Manager:
 class Wire:
     """A transport that keeps what is written."""
 
+    certificate = None
+
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.later: list[Callable[[], None]] = []
