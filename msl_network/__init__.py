@@ -46,6 +46,7 @@ from .messages import (
     check_names,
     check_uid,
 )
+from .observer import Observer
 from .peer import Peer
 from .service import Service, filter_service_start_kwargs
 from .settings import Duration, File, Secret, Size
@@ -89,6 +90,7 @@ __all__ = [
     "MessageError",
     "NetworkError",
     "Notification",
+    "Observer",
     "Peer",
     "PluginError",
     "Prompt",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .commands import Command, CommandTable
     from .manager import Manager
+    from .observer import Observer
     from .peer import Peer
 
 __all__ = ["Desk"]
@@ -39,11 +40,13 @@ class Desk:
     Args:
         manager: The Manager.
         commands: What it can be asked for.
+        observer: Is told what becomes of each request; None if nobody wants to know.
     """
 
-    def __init__(self, manager: Manager, commands: CommandTable) -> None:
+    def __init__(self, manager: Manager, commands: CommandTable, observer: Observer | None = None) -> None:
         self._manager = manager
         self._commands = commands
+        self._observer = observer
 
     @property
     def network_name(self) -> str:
@@ -78,6 +81,8 @@ class Desk:
             self._answer(peer, request, await _attempt_later(command, result) if command.is_async else result)
         except RequestError as error:
             peer.fail(error, request.uid, peer.network_name)
+            if self._observer is not None:
+                self._observer.failed(peer, request.service, request.uid, error)
         peer.flush_all()
 
     async def _log_in(self, peer: Peer) -> None:
@@ -106,6 +111,7 @@ class Desk:
 
     def _answer(self, peer: Peer, request: Request, result: object) -> None:
         if self._manager.is_stopping:  # who shut the Manager down expects the end of the connection, not a reply
+            self._tell_answered(peer, request)
             return
         try:
             line = peer.codec.encode(Result(result=result, requester=peer.network_name, uid=request.uid))
@@ -116,6 +122,11 @@ class Desk:
                 wire_name="RuntimeError",
             ) from error
         peer.enqueue(line)
+        self._tell_answered(peer, request)
+
+    def _tell_answered(self, peer: Peer, request: Request) -> None:
+        if self._observer is not None:
+            self._observer.answered(peer, request.service, request.uid, False, b"")
 
 
 def _attempt(command: Command, call: Callable[[], Any]) -> Any:

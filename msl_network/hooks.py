@@ -23,6 +23,7 @@ from . import hookspecs
 from .commands import Command
 from .errors import AuthenticationError, AuthorizationError, PluginError, RequestError, StartError
 from .messages import Identity
+from .observer import Observers
 from .peer import PeerLost
 from .settings import nearest
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .codec import Codec
     from .handshake import Handshake
     from .manager import Manager
+    from .observer import Observer
     from .peer import Peer
     from .store import Store
 
@@ -54,6 +56,9 @@ FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)
 
 FAILURES_LATER: Final = (Exception, SystemExit)
 """The same of code that waits; whether a cancellation is its own is to be found out."""
+
+_OBSERVER: Final = ("requested", "answered", "failed")
+"""What an observer must be able to do."""
 
 _SPECIFICATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     name: member for name, member in vars(hookspecs).items() if inspect.isfunction(member)
@@ -192,6 +197,23 @@ class Hooks:
             if codec is not None:
                 return codec  # type: ignore[no-any-return]
         raise PluginError(name, "offers no message encoding (make_codec), so it cannot be the 'encoding' of [manager]")
+
+    def make_observer(self) -> Observer | None:
+        """Collect: who wants to know what becomes of each request. None if nobody does.
+
+        Raises:
+            PluginError: If a plugin fails, or returns what cannot observe.
+        """
+        observers: list[tuple[str, Observer]] = []
+        for impl in self._implementations("make_observer"):
+            observer = _made(impl, "make_observer")
+            missing = [name for name in _OBSERVER if not callable(getattr(observer, name, None))]
+            if observer is not None and missing:
+                kind = type(observer).__name__
+                raise PluginError(impl.plugin_name, f"make_observer: {kind} has no method {missing[0]!r}")
+            if observer is not None:
+                observers.append((impl.plugin_name, observer))
+        return Observers(observers) if observers else None
 
     def commands(self) -> list[tuple[str, Sequence[Command]]]:
         """Collect: the commands of each plugin, with its name.

@@ -12,7 +12,7 @@ It is ``async`` if the hook is. What does not fit is refused before the Manager 
 Plugins are called in the order in which the configuration names them: authenticators first. ``tryfirst`` and
 ``trylast`` change nothing, and there are no wrappers. A plugin that raises something unexpected in *ask* or
 *check* refuses the peer, is logged by name, and harms nobody else. No hook is called per message: what works
-on messages is handed over once, as an object.
+on messages, or observes them, is handed over once, as an object.
 
 What a ``peer`` tells: ``network_name``, ``address``, ``ip_address``, ``port``, ``hostname`` and ``domain`` (found by
 ``await peer.resolve_hostname()``), ``is_local`` (on the Manager's computer), ``username``, ``is_admin``, ``roles``,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .handshake import Handshake
     from .manager import Manager
     from .messages import Identity
+    from .observer import Observer
     from .peer import Peer
     from .store import Store
 
@@ -192,6 +193,18 @@ def make_codec(name: str) -> Codec | None:
 
     Returns:
         The codec, or None if the name is not yours.
+    """
+
+
+@hookspec
+def make_observer() -> Observer | None:
+    """Make the object that is told what becomes of each request (*collect*).
+
+    Called once, when the Manager is made; `started` comes later, and before anybody asks for anything. If no plugin
+    returns one, no message costs anything for it; if several do, all are told.
+
+    Returns:
+        The :class:`~msl_network.observer.Observer`, which may be the plugin itself; None if it does not want to know.
     """
 
 

@@ -105,7 +105,7 @@ class LogWriter(logging.Handler):
     def __init__(self, sink: Sink, formatter: logging.Formatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
-        self.others: Sequence[LogWriter] = ()
+        self.others: Sequence[logging.Handler] = ()
         """Who is told when this one fails."""
         self._sink = sink
         self._lines: deque[str] = deque()

@@ -115,10 +115,11 @@ class Manager:
         self.throttle = Throttle(min(LONGEST, patience / 2), anyio.current_time)
         """Slows down whoever guesses passwords."""
         self._commands = CommandTable()
-        self._desk = Desk(self, self._commands)
         self._touched: list[Touched] = []
         self._authorize = self.hooks.authorizer
-        self._router = Router(self._registry, self._desk, self._authorize, self._touched)
+        observer = self.hooks.make_observer()
+        self._desk = Desk(self, self._commands, observer)
+        self._router = Router(self._registry, self._desk, self._authorize, self._touched, observer)
         self._commands.add(manager_commands(self), "the Manager")
         for plugin, commands in self.hooks.commands():
             self._commands.add(commands, plugin)

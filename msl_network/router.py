@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from .desk import Desk
     from .messages import Reply
+    from .observer import Observer
     from .outbox import Touched
     from .peer import Peer
     from .registry import ClientMember, Registry
@@ -61,6 +62,7 @@ class Router:
         desk: Who answers requests to the Manager.
         authorize: Checks whether a peer may use an attribute; None if nobody minds.
         touched: Who has something to send when a chunk is handled.
+        observer: Is told what becomes of each request; None if nobody wants to know.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class Router:
         desk: Desk,
         authorize: Callable[[Peer, str, str], None] | None,
         touched: list[Touched],
+        observer: Observer | None = None,
     ) -> None:
         self._registry = registry
         self._touched = touched
         self._desk = desk
         self._authorize = authorize
+        self._observer = observer
         self.dropped = 0
         """How many lines were dropped: replies that nobody waits for, answers that nobody asked for."""
 
@@ -99,6 +103,8 @@ class Router:
             self._request(peer, request, long)
         except RequestError as error:
             peer.fail(error, request.uid, peer.network_name)
+            if self._observer is not None:
+                self._observer.failed(peer, request.service, request.uid, error)
 
     def all_from_client(self, peer: Peer, lines: list[bytes]) -> int:
         """Handle many lines of a Client, each as `from_client` would, for half of what that costs.
@@ -106,7 +112,7 @@ class Router:
         Returns:
             How many are handled: those up to the end of the turn, or none if they have to come one by one.
         """
-        if peer.is_prompted or self._authorize is not None:
+        if peer.is_prompted or self._authorize is not None or self._observer is not None:
             return 0
         requests = peer.codec.decode_requests(lines)
         if requests is None:
@@ -168,6 +174,8 @@ class Router:
             client.peer.enqueue(line + (b"\n" if line.endswith(b"\r") else LINE_END))
         else:
             client.peer.enqueue_all([*long.restore(line), line_end(line)])
+        if self._observer is not None:
+            self._observer.answered(client.peer, member.name, reply.uid, reply.error, line)
 
     def all_from_service(self, peer: Peer, lines: list[bytes]) -> int:
         """Handle many lines of a Service, each as `from_service` would, for half of what that costs.
@@ -175,6 +183,8 @@ class Router:
         Returns:
             How many are handled: those up to the end of the turn, or none if they have to come one by one.
         """
+        if self._observer is not None:
+            return 0
         replies = peer.codec.decode_replies(lines)
         if replies is None:
             return 0
@@ -208,7 +218,10 @@ class Router:
             calls: The Client, the name of the Service, and the uid of each.
         """
         for client, service, uid in calls:
-            client.peer.fail(ServiceLostError(f"the {service!r} service left before it answered"), uid, client.name)
+            lost = ServiceLostError(f"the {service!r} service left before it answered")
+            client.peer.fail(lost, uid, client.name)
+            if self._observer is not None:
+                self._observer.failed(client.peer, service, uid, lost)
 
     def _request(self, peer: Peer, request: Request, long: LongLine | None) -> None:
         if request.attribute == DISCONNECT:
@@ -217,6 +230,8 @@ class Router:
             return
         # that a connected Client may send a request is what bound this method; see MOVES
         client: ClientMember[Peer] = peer.member  # type: ignore[assignment]
+        if self._observer is not None:
+            self._observer.requested(peer, request, long is None)
         if self._authorize is not None:
             self._check(peer, request)
         if request.service == MANAGER:
@@ -285,6 +300,8 @@ class Router:
             self._registry.withdraw(clients[0], service, uid)
             problem = RequestError(f"the reply of the {service.name!r} service cannot be read: {error}")
             clients[0].peer.fail(problem, uid, clients[0].name)
+            if self._observer is not None:
+                self._observer.failed(clients[0].peer, service.name, uid, problem)
 
     def _check(self, peer: Peer, request: Request) -> None:
         key = (request.service, request.attribute)

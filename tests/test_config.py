@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msl_network_plugins.audit import Audit
 from msl_network_plugins.certificate import Certificate
 from msl_network_plugins.hostname import Hostname
 from msl_network_plugins.identity import IdentityRules
@@ -42,6 +43,7 @@ BUNDLED = {
     "roles": Roles,
     "token": Token,
     "certificate": Certificate,
+    "audit": Audit,
 }
 REQUIRED: dict[type[Any], dict[str, Any]] = {Password: {"password": Secret("x")}, Certificate: {"ca_file": "ca.pem"}}
 """Settings without a default."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,3 +134,40 @@ def test_certificate(lab: Lab) -> None:
         PeerError, match="closed the connection at once; probably it does not accept the certificate in "
     ):
         lab.client(clients="ours", client_cert_file=str(lab.folder / "mallory.pem"))
+
+
+AUDIT = """
+[manager]
+host = "127.0.0.1"
+auth = ["login"]
+plugins = ["audit"]
+"""
+
+
+def test_audit(lab: Lab) -> None:
+    """What Clients of 1.0 ask for is in the file: results, errors, what an administrator does, and no password."""
+    lab.add_user("ann", "secret", admin=True)
+    start(lab, AUDIT)
+    lab.instruments("Echo", username="ann", password="secret")
+    client = lab.client("ann", username="ann", password="secret")
+    assert client.run("echo = cxn.link('Echo'); echo.add(1, 2)") == 3
+    with pytest.raises(PeerError, match="LookupError: no channel 7"):
+        client.run("echo.fail('no channel 7')")
+    client.run("cxn.admin_request('users_table.insert', 'bob', 'hunter2', False)")
+    client.run("cxn.disconnect()")
+    (manager, *_) = lab.processes
+    manager.read("ann.* disconnected")
+    lab.end(manager)
+    text = (lab.home / "audit.jsonl").read_text(encoding="utf-8")
+    calls = [
+        (entry["user"], entry["service"], entry["attribute"], entry["outcome"], entry.get("error"))
+        for entry in map(json.loads, text.splitlines())
+        if entry["event"] == "call" and entry["peer"].startswith("ann[")
+    ]
+    assert calls == [
+        ("ann", "Manager", "link", "result", None),
+        ("ann", "Echo", "add", "result", None),
+        ("ann", "Echo", "fail", "error", "LookupError"),
+        ("ann", "Manager", "users_table.insert", "result", None),
+    ]
+    assert not [secret for secret in ("hunter2", "secret", "channel") if secret in text]
