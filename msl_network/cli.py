@@ -40,6 +40,8 @@ __all__ = ["Context", "main"]
 
 PROGRAM: Final = "msl-network"
 
+_MORE_COMMANDS: Final = "; plugins that a file enables add more (--config FILE)"
+
 _HELP: Final = frozenset({"-h", "--help"})
 _VERSION: Final = frozenset({"-V", "--version"})
 
@@ -160,7 +162,10 @@ class _Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         choices = action.choices
         if choices is not None and value not in choices:
-            raise argparse.ArgumentError(action, f"there is no {value!r}, {nearest(str(value), map(str, choices))}")
+            more = _MORE_COMMANDS if isinstance(action, _Commands) and self.prog == PROGRAM else ""
+            raise argparse.ArgumentError(
+                action, f"there is no {value!r}, {nearest(str(value), map(str, choices))}{more}"
+            )
 
 
 class _MainParser(_Parser):

@@ -371,7 +371,9 @@ def test_interrupted_command_is_quiet(bell: Any, run: Any, monkeypatch: pytest.M
 
 def test_command_of_a_plugin_needs_its_file(mistake: Any) -> None:
     """Without the file that enables the plugin there is no such command."""
-    assert mistake("bell", "soft", status=2).startswith("argument COMMAND: there is no 'bell', ")
+    line = mistake("bell", "soft", status=2)
+    assert line.startswith("argument COMMAND: there is no 'bell', ")
+    assert "; plugins that a file enables add more (--config FILE); see " in line
 
 
 def test_plugin_cannot_take_a_command(run: Any, file: Any) -> None:

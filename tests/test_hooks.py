@@ -294,6 +294,45 @@ def test_authorize_refuses_and_passes() -> None:
         authorizer(PEER, "Echo", "echo")
 
 
+def test_authorize_is_told_the_action() -> None:
+    """A plugin that wants to know hears whether it is about a call, a link or a lock; a call, if nobody says."""
+    asked: list[tuple[str, str, str]] = []
+
+    class Rules:
+        @hookimpl
+        def authorize(self, service: str, attribute: str, action: str) -> None:
+            asked.append((service, attribute, action))
+
+    authorizer = Hooks([("rules", Rules())]).authorizer
+    assert authorizer is not None
+    authorizer(PEER, "Echo", "echo")
+    authorizer(PEER, "Echo", "link", "link")
+    assert asked == [("Echo", "echo", "call"), ("Echo", "link", "link")]
+
+
+def test_configure_tls_tells_all_or_stops() -> None:
+    """Each plugin may change the TLS settings; one that fails is named, and the Manager does not start with less."""
+    told: list[str] = []
+
+    class Teller:
+        def __init__(self, name: str, error: BaseException | None = None) -> None:
+            self.name, self.error = name, error
+
+        @hookimpl
+        def configure_tls(self, context: Any) -> None:
+            told.append(self.name)
+            if self.error is not None:
+                raise self.error
+
+    context: Any = object()
+    Hooks([("a", Teller("a")), ("b", Teller("b"))]).configure_tls(context)
+    assert told == ["a", "b"]
+    with pytest.raises(StartError, match=r"^ca.pem is missing$"):
+        Hooks([("a", Teller("a", StartError("ca.pem is missing")))]).configure_tls(context)
+    with pytest.raises(PluginError, match=r"^plugin 'a': failed in 'configure_tls': KeyError: 'x'$"):
+        Hooks([("a", Teller("a", KeyError("x")))]).configure_tls(context)
+
+
 def test_nobody_who_authorizes_costs_nothing() -> None:
     """If no plugin has rights to check, there is nothing to call per request."""
     assert Hooks([]).authorizer is None

@@ -66,7 +66,7 @@ class Rules:
         ]
 
 
-async def test_what_is_told(transport: str) -> None:
+async def test_make_observer_tells_each_request_and_its_end(transport: str) -> None:
     """Each request is told, and then once how it ended, whoever ended it."""
     observing = Observing()
     async with Manager(config(transport), plugins=[observing, Rules()]) as manager, client(manager) as user:
