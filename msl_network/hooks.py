@@ -237,9 +237,17 @@ class Hooks:
     # What happens
 
     async def started(self, manager: Manager) -> None:
-        """Tell: the Manager is about to let peers in. A StartError stops it."""
-        for impl in self._implementations("started"):
-            await _start(impl, manager)
+        """Tell: the Manager is about to let peers in. A StartError stops it; who has started then hears `stopping`."""
+        begun: list[object] = []
+        try:
+            for impl in self._implementations("started"):
+                await _start(impl, manager)
+                begun.append(impl.plugin)
+        except StartError:
+            for impl in self._implementations("stopping"):
+                if impl.plugin in begun:
+                    await _heard_later(impl, "stopping", manager=manager)
+            raise
 
     async def stopping(self, manager: Manager) -> None:
         """Tell: everybody has left."""

@@ -249,6 +249,7 @@ async def started(manager: Manager) -> None:
 async def stopping(manager: Manager) -> None:
     """Clean up: everybody has left and the store is still open (*tell*).
 
+    If the Manager does not start because `started` of a plugin fails, those plugins are called whose own did not.
     All plugins together have about a second; then they are cancelled, and ``msl-network start`` ends a process that a
     plugin blocks.
 

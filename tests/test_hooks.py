@@ -578,11 +578,11 @@ async def test_start_error_stops_the_start() -> None:
 
 @pytest.mark.anyio
 async def test_failure_to_start_stops_the_start() -> None:
-    """A plugin that could not prepare cannot be trusted to refuse anybody, so the Manager does not run."""
+    """A plugin that could not prepare cannot be trusted to refuse anybody, so the Manager does not run; others end."""
     asked: list[str] = []
     with pytest.raises(PluginError, match=r"^plugin 'b': failed in 'started': KeyError: 'rules'$"):
         await guards(asked, b=KeyError("rules")).started(MANAGER)
-    assert asked == ["a", "b"]
+    assert asked == ["a", "b", "a"]  # the last is its `stopping`
 
 
 def test_command_line_survives_a_broken_plugin(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ from msl_network.errors import (
     UnknownAttributeError,
 )
 from msl_network.settings import build
+from tests.laboratory import no_thread_left
 from tests.wire_peer import client, config, service
 
 if TYPE_CHECKING:
@@ -364,6 +365,27 @@ def test_a_file_that_cannot_be_opened(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StartError, match=r"^the audit file .*audit.jsonl cannot be opened: .*; correct path$"):
         observed(path)
+
+
+class Reluctant:
+    """Never starts."""
+
+    @hookimpl
+    async def started(self) -> None:
+        raise StartError("not today")
+
+
+def test_a_manager_that_does_not_start(path: Path) -> None:
+    """It leaves no thread behind."""
+
+    async def run() -> None:
+        with pytest.raises(StartError, match="not today"):
+            async with Manager(config(), plugins=[Audit(path=str(path)), Reluctant()]):
+                raise AssertionError
+
+    with no_thread_left():
+        anyio.run(run)
+    assert path.exists()
 
 
 def test_settings() -> None:
