@@ -6,11 +6,13 @@
     $ msl-network --config lab.toml token add pump --scope client --role operator --lifetime "90 d"
     mslnet_...                                      shown once; the script gives it as the Manager's password
 
+With ``otherwise = "login"`` persons log in as ever; a script gives the user name ``token``, and its token as password.
+
 Rule of this file: a token is shown when it is made and never again; what is kept is its SHA-256. A slow hash would
 protect nothing more: passwords need one because people choose them and they can be guessed, while nobody guesses 256
 random bits, however fast. Only the holder of a token learns that it has expired or was revoked.
 
-It must not know where tokens are kept (the store does), or any other plugin.
+It must not know where tokens are kept (the store does), or any other plugin but by the name that the settings give it.
 """
 
 # ruff: noqa: T201 - a command line prints
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import inspect
 import logging
 import secrets
 import sys
@@ -40,10 +43,11 @@ from msl_network import (
     hookimpl,
 )
 from msl_network.messages import is_clean
-from msl_network.settings import convert
+from msl_network.settings import convert, nearest
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Awaitable, Callable
 
     from msl_network import Handshake, Identity, Manager, Peer, Store
     from msl_network.cli import Context
@@ -66,6 +70,11 @@ MAX_ANSWER: Final = 1024  # characters; what is longer is no token
 NOTED: Final = timedelta(minutes=1)
 """How old the last use may be that is kept: a script that connects each second must not write each second."""
 
+USERNAME: Final = "token"
+"""The user name with which a token comes where user names are asked for."""
+
+UNKNOWN: Final = "Unknown token; ask an administrator for a new one"
+
 NEVER: Final = "never"
 DAY: Final = 86400.0  # seconds
 
@@ -76,12 +85,15 @@ class Token:
 
     Args:
         lifetime: How long a token is good for if nobody says, in seconds.
+        otherwise: The plugin that decides on who has no token; nobody else is let in if empty.
     """
 
     lifetime: Duration = 365 * DAY
+    otherwise: str = ""
 
     def __post_init__(self) -> None:
         self._manager: Manager | None = None
+        self._other: Callable[..., Awaitable[object]] | None = None
         self._peers: WeakKeyDictionary[Peer, tuple[str, _Record]] = WeakKeyDictionary()
         self._is_troubled = False
 
@@ -89,14 +101,28 @@ class Token:
     async def started(self, manager: Manager) -> None:
         """Take the tokens of the Manager's store."""
         self._manager = manager
+        if self.otherwise:
+            self._other = self._find_other(manager)
         if manager.is_authenticator(self) and not await _Table(manager.store).items():
             logger.warning("there are no tokens yet, so nobody can come in; add one with: msl-network token add NAME")
 
     @hookimpl
     async def authenticate(self, peer: Peer, handshake: Handshake) -> None:
-        """Let in who has a token that is good now."""
-        # a peer of 1.0 answers this from its keyword password_manager, so that a login may be asked for, too
-        answer = await handshake.ask("password", handshake.network_name)
+        """Let in who has a token that is good now, and have the other plugin decide on the others, if there is one."""
+        if self._other is None:
+            # a peer of 1.0 answers this from its keyword password_manager, so that a login may be asked for, too
+            await self._let_in(peer, await handshake.ask("password", handshake.network_name))
+            return
+        username = await handshake.ask("username", handshake.network_name)
+        if username == USERNAME:
+            await self._let_in(peer, await handshake.ask("password", USERNAME))
+            return
+        known = {"peer": peer, "handshake": _Replay(handshake, username)}
+        answer = await self._other(**{name: known[name] for name in inspect.signature(self._other).parameters})
+        if answer is not None:  # as in the core: it should raise to refuse
+            raise AuthenticationError(f"refused, because the plugin {self.otherwise!r} failed")
+
+    async def _let_in(self, peer: Peer, answer: object) -> None:
         table = self._open()
         name, record = await table.find(answer)
         record.check(name, _now())
@@ -151,6 +177,21 @@ class Token:
         for action in (add, revoke, actions.add_parser("list", help="show all tokens, but not the secret in them")):
             action.add_argument("-d", "--database", metavar="PATH", help="the database, if not that of the Manager")
         parser.set_defaults(run=self._run)
+
+    def _find_other(self, manager: Manager) -> Callable[..., Awaitable[object]]:
+        found = {name: plugin for name, plugin in manager.hooks.plugins if plugin is not self}
+        able = [name for name, plugin in found.items() if "authenticate" in manager.hooks.implemented_by(plugin)]
+        if self.otherwise not in able:
+            raise StartError(
+                f"[plugins.token] otherwise: {self.otherwise!r} lets in nobody, {nearest(self.otherwise, able)}"
+            )
+        if manager.is_authenticator(found[self.otherwise]):
+            raise StartError(
+                f"[plugins.token] otherwise: {self.otherwise!r} is in auth, so that a token alone lets in nobody; "
+                "take it out of one of the two"
+            )
+        other: Callable[..., Awaitable[object]] = found[self.otherwise].authenticate  # type: ignore[attr-defined]
+        return other
 
     async def _note_use(self, table: _Table, name: str) -> None:
         try:
@@ -228,6 +269,26 @@ class Token:
         return 0
 
 
+class _Replay:
+    """A handshake in which the peer has told its user name already.
+
+    Args:
+        handshake: The handshake.
+        username: What it answered.
+    """
+
+    def __init__(self, handshake: Handshake, username: object) -> None:
+        self._handshake = handshake
+        self._username = username
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handshake, name)
+
+    async def ask(self, attribute: str, *args: object) -> Any:
+        """Ask, but for what is known."""
+        return self._username if attribute == "username" else await self._handshake.ask(attribute, *args)
+
+
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a token."""
 
@@ -295,7 +356,7 @@ class _Table:
             if hmac.compare_digest(record.digest.encode(), digest.encode()):
                 found = name, record
         if found is None:
-            raise AuthenticationError("Unknown token; a script gives its token as password_manager")
+            raise AuthenticationError(UNKNOWN)
         return found
 
     async def add(self, name: str, scopes: list[str], roles: list[str], lifetime: float | None) -> str:

@@ -98,11 +98,28 @@ def test_token(lab: Lab) -> None:
     for token, text in (
         (old, f"ValueError: The token 'old' expired on {when}"),
         (leaked, f"ValueError: The token 'leaked' was revoked on {when}"),
-        ("mslnet_guess", "ValueError: Unknown token; a script gives its token as password_manager"),
+        ("mslnet_guess", "ValueError: Unknown token; ask an administrator for a new one"),
     ):
         with pytest.raises(PeerError, match=text):
             notebook.run(f"connect(password_manager={token!r}, **kwargs)")
     assert client.run("cxn.is_connected()")
+
+
+def test_token_or_login(lab: Lab) -> None:
+    """Persons of 1.0 log in, and their scripts come with a token, at one Manager."""
+    settings = f'{TOKEN}[plugins.token]\notherwise = "login"\n'
+    (lab.folder / "lab.toml").write_text(settings, encoding="utf-8")
+    lab.add_user("ann", "secret")
+    pump = add_token(lab, "pump", "--scope", "client", "service")
+    start(lab, settings)
+    lab.instruments("Echo", username="token", password=pump)
+    for username, password in (("token", pump), ("ann", "secret")):
+        client = lab.client(username=username, password=password)
+        assert client.run("cxn.link('Echo').add(1, 2)") == 3
+    notebook = lab.notebook()
+    for username, password, text in (("token", "secret", "Unknown token"), ("ann", pump, "Wrong login password")):
+        with pytest.raises(PeerError, match=f"ValueError: .*{text}"):
+            notebook.run(f"connect(username={username!r}, password={password!r}, **kwargs)")
 
 
 CERTIFICATE = """

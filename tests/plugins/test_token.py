@@ -21,6 +21,7 @@ from msl_network import (
     Identity,
     Manager,
     Peer,
+    StartError,
     StoreError,
     hookimpl,
 )
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 START = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
-UNKNOWN = "^Unknown token; a script gives its token as password_manager$"
+UNKNOWN = "^Unknown token; ask an administrator for a new one$"
 
 
 @dataclass(eq=False)
@@ -406,6 +407,108 @@ async def test_revoking_ends_connections(transport: str) -> None:
             assert await boss.manager("tokens.add", "pump") == (
                 "ValueError: There is a token 'pump' already; revoke it first, or take another name"
             )
+
+
+# Persons beside scripts
+
+
+class Other:
+    """Lets in one user by name and password."""
+
+    def __init__(self, answer: object = None) -> None:
+        self.answer = answer
+
+    @hookimpl
+    async def authenticate(self, handshake: Any, peer: Any) -> object:
+        assert handshake.network_name.startswith("Manager[")
+        name = await handshake.ask("username", handshake.network_name)
+        if name != "alice" or await handshake.ask("password", name) != "wonderland":
+            raise AuthenticationError("Wrong login password")
+        peer.username = name
+        return self.answer
+
+
+class Door:
+    """Asks nothing."""
+
+    @hookimpl
+    async def authenticate(self, peer: Any) -> None:
+        if not peer.is_local:
+            raise AuthenticationError("from afar")
+
+
+@asynccontextmanager
+async def answering(manager: Manager, **answers: object) -> AsyncIterator[tuple[WirePeer, list[Any], str]]:
+    """Connect and answer; give what was asked, and why one was refused."""
+    asked: list[Any] = []
+    async with connected(manager) as peer:
+        while not (prompt := await peer.read())["error"] and prompt["attribute"] != "identity":
+            asked.append((prompt["attribute"], *prompt["args"]))
+            await peer.send(result=answers[prompt["attribute"]])
+        if not prompt["error"]:
+            await peer.send(result={"type": "client", "name": "C"})
+            await peer.silence()
+        yield peer, asked, prompt.get("message", "")
+
+
+def hand_over(manager: Manager, plugin: object) -> None:
+    """Have the plugin that is asked otherwise be this one, which is enabled but not in `auth`."""
+    manager.hooks.plugins = (*manager.hooks.plugins, ("other", plugin))
+    manager.hooks._table["authenticate"] += [type("Impl", (), {"plugin": plugin, "plugin_name": "other"})]
+
+
+async def test_otherwise(transport: str) -> None:
+    """Who says that it is a token is asked for it; on others the other plugin decides, and nothing is asked twice."""
+    settings = config(transport, auth=["token"], plugin_settings={"token": {"otherwise": "other"}})
+    manager = Manager(settings)
+    hand_over(manager, Other())
+    async with manager:
+        token = await add(manager.hooks.plugins[0][1], "pump")
+        name = manager.network_name
+        async with answering(manager, username="token", password=token) as (_, asked, refused):
+            assert (asked, refused) == ([("username", name), ("password", "token")], "")
+        async with answering(manager, username="alice", password="wonderland") as (_, asked, refused):
+            assert (asked, refused) == ([("username", name), ("password", "alice")], "")
+            assert {peer.username for peer in manager._peers} >= {"alice"}
+        for answers, text in (
+            ({"username": "token", "password": "wonderland"}, "ValueError: Unknown token; "),
+            ({"username": "alice", "password": token}, "ValueError: Wrong login password"),
+            ({"username": ["token"], "password": token}, "ValueError: Wrong login password"),
+        ):
+            async with answering(manager, **answers) as (peer, _, refused):
+                assert refused.startswith(text)
+                await peer.eof()
+
+
+async def test_otherwise_without_a_question(transport: str) -> None:
+    """The other plugin takes the arguments that it wants, and one that answers where it should raise refuses."""
+    settings = config(transport, auth=["token"], plugin_settings={"token": {"otherwise": "other"}})
+    manager = Manager(settings)
+    hand_over(manager, Door())
+    async with manager, answering(manager, username="anybody") as (_, asked, refused):
+        assert (len(asked), refused) == (1, "")
+    manager = Manager(settings)
+    hand_over(manager, Other(answer=False))
+    async with manager, answering(manager, username="alice", password="wonderland") as (peer, _, refused):
+        assert refused == "ValueError: refused, because the plugin 'other' failed"
+        await peer.eof()
+
+
+@pytest.mark.parametrize(
+    ("auth", "otherwise", "text"),
+    [
+        (["token"], "logn", "otherwise: 'logn' lets in nobody, did you mean 'login'? known are: hostname, login"),
+        (["token"], "sqlite", "otherwise: 'sqlite' lets in nobody, known are: hostname, login"),
+        (["token"], "token", "otherwise: 'token' lets in nobody, known are: hostname, login"),
+        (["token", "hostname"], "hostname", "otherwise: 'hostname' is in auth, so that a token alone lets in nobody"),
+    ],
+)
+async def test_otherwise_what(transport: str, auth: list[str], otherwise: str, text: str) -> None:
+    """A plugin that cannot decide, or decides in any case, keeps the Manager from starting."""
+    settings = config(transport, auth=auth, plugin_settings={"token": {"otherwise": otherwise}})
+    with pytest.raises(StartError, match=re.escape(f"[plugins.token] {text}")):
+        async with Manager(settings):
+            raise AssertionError
 
 
 # The command line
