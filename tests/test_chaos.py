@@ -18,20 +18,20 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks are not installed
 
-from benchmarks import chaos
-from benchmarks.chaos_calls import NOBODY, Call, Script, Told, answer, failure, told
-from benchmarks.chaos_check import AFTER, BEFORE, Claim, Evidence, Ledger, Sequence, link_reason, lock_reason, reason
-from benchmarks.chaos_manager import State
-from benchmarks.chaos_part import Orders, Part, in_threads
-from benchmarks.chaos_quiet import MORE_BLOCKS, MORE_MEMORY, compare, is_quiet
-from benchmarks.chaos_report import Report
-from benchmarks.chaos_run import STRETCH, stretches
-from benchmarks.chaos_tally import SHOWN, Tally
-from benchmarks.chaos_wire import Access
-from benchmarks.chaos_wire_client import WireClient
+from benchmarks.chaos import __main__ as chaos
+from benchmarks.chaos.calls import NOBODY, Call, Script, Told, answer, failure, told
+from benchmarks.chaos.check import AFTER, BEFORE, Claim, Evidence, Ledger, Sequence, link_reason, lock_reason, reason
+from benchmarks.chaos.manager import State
+from benchmarks.chaos.part import Orders, Part, in_threads
+from benchmarks.chaos.quiet import MORE_BLOCKS, MORE_MEMORY, compare, is_quiet
+from benchmarks.chaos.report import Report
+from benchmarks.chaos.run import STRETCH, stretches
+from benchmarks.chaos.tally import SHOWN, Tally
+from benchmarks.chaos.wire import Access
+from benchmarks.chaos.wire_client import WireClient
 
 if TYPE_CHECKING:
-    from benchmarks.chaos_books import Books
+    from benchmarks.chaos.books import Books
 
 BOUND = 30.0
 CALL = Call(client="C", number=1, service="Echo1", attribute="echo", payload="text")

@@ -8,7 +8,7 @@ through a proxy that delays and cuts. Every call must end with the right answer 
 notification come once and in order, and the Manager be as it was when everybody has left. It runs on Linux only, where
 a process can be looked at from outside. The exit status is 0 if nothing was wrong, else 1.
 
-Rule of this file: the command line. What happens is in `chaos_run`; nothing is installed.
+Rule of this file: the command line. What happens is in `run`; nothing is installed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Final
 
 if not __package__:  # run by its path: the folder of the package in place of the folder of this file
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from benchmarks.call_machine import describe
-from benchmarks.chaos_cast import Cast, Numbers
-from benchmarks.chaos_faults import Faults
-from benchmarks.chaos_manager import AUTHENTICATIONS, ManagerError, ManagerProcess
-from benchmarks.chaos_run import Run
-from benchmarks.chaos_tally import Tally
+from benchmarks.chaos.cast import Cast, Numbers
+from benchmarks.chaos.faults import Faults
+from benchmarks.chaos.manager import AUTHENTICATIONS, ManagerError, ManagerProcess
+from benchmarks.chaos.run import Run
+from benchmarks.chaos.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

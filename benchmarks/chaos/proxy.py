@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from random import Random
 
-    from .chaos_part import Part
+    from .part import Part
 
 __all__ = ["run"]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from msl_network import CallTimeoutError, ConnectionLostError, RemoteError, connect
 from msl_network.errors import ConnectError
 
-from .chaos_part import in_threads
+from .part import in_threads
 
 if TYPE_CHECKING:
     from msl_network import Client
 
-    from .chaos_part import Part
+    from .part import Part
 
 __all__ = ["run"]
 

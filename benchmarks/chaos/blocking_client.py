@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 from msl_network import CallTimeoutError, ConnectionLostError, RemoteError, connect
 from msl_network.errors import ConnectError
 
-from .chaos_books import BREAK, Books
-from .chaos_calls import NOBODY
-from .chaos_check import lock_reason
-from .chaos_part import in_threads
+from .books import BREAK, Books
+from .calls import NOBODY
+from .check import lock_reason
+from .part import in_threads
 
 if TYPE_CHECKING:
     from msl_network import Client, Link
 
-    from .chaos_calls import Call
-    from .chaos_part import Part
+    from .calls import Call
+    from .part import Part
 
 __all__ = ["run"]
 

@@ -1,20 +1,20 @@
 """What services do that are let in and should not have been.
 
-Rule of this file: as that of :mod:`benchmarks.chaos_rogue_strangers`.
+Rule of this file: as that of :mod:`benchmarks.chaos.rogue_strangers`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_rogue_clients import NONSENSE
-from .chaos_wire import Gone, request
+from .rogue_clients import NONSENSE
+from .wire import Gone, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .chaos_rogue import Rogue
-    from .chaos_wire import Wire
+    from .rogue import Rogue
+    from .wire import Wire
 
 __all__ = ["MISDEEDS"]
 

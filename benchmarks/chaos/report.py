@@ -61,7 +61,7 @@ class Report:
         """Tell of something that may be if something else was the reason, to be judged by who knows that.
 
         Args:
-            kind: What happened, as :mod:`benchmarks.chaos_check` calls it.
+            kind: What happened, as :mod:`benchmarks.chaos.check` calls it.
             subject: To what: the name of a Service, or ``"Manager"``.
             client: Who says so.
         """

@@ -12,17 +12,17 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from .chaos_cast import CLIENTS, SERVICES
-from .chaos_manager import ManagerError
+from .cast import CLIENTS, SERVICES
+from .manager import ManagerError
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
     from random import Random
 
-    from .chaos_cast import Cast
-    from .chaos_manager import ManagerProcess
-    from .chaos_tally import Tally
+    from .cast import Cast
+    from .manager import ManagerProcess
+    from .tally import Tally
 
 __all__ = ["Faults"]
 

@@ -1,6 +1,6 @@
 """What clients do that are let in and should not have been.
 
-Rule of this file: as that of :mod:`benchmarks.chaos_rogue_strangers`.
+Rule of this file: as that of :mod:`benchmarks.chaos.rogue_strangers`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_wire import Gone, request
+from .wire import Gone, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .chaos_rogue import Rogue
-    from .chaos_wire import Wire
+    from .rogue import Rogue
+    from .wire import Wire
 
 __all__ = ["MISDEEDS", "NONSENSE"]
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msl_network import NetworkError, connect
 
-from .chaos_wire import Access
+from .wire import Access
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +140,7 @@ class ManagerProcess:
 
     def _write_settings(self, authentication: str, transport: str, plugin: str, *, tls: bool) -> None:
         here = Path(__file__).parent
-        plugins = {"chaos_probe": f"{here / 'chaos_probe.py'}:Probe"} | ({"chaos_plugin": plugin} if plugin else {})
+        plugins = {"chaos_probe": f"{here / 'probe.py'}:Probe"} | ({"chaos_plugin": plugin} if plugin else {})
         sections: dict[str, dict[str, Any]] = {
             "manager": {
                 "host": "127.0.0.1",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .chaos_manager import State
+    from .manager import State
 
 __all__ = ["compare", "is_quiet", "shown"]
 

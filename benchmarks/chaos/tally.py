@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_calls import NOBODY
-from .chaos_check import Claim, Evidence
+from .calls import NOBODY
+from .check import Claim, Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ class Tally:
         """Take what a process tells.
 
         Args:
-            message: What it told, see :mod:`benchmarks.chaos_report`.
+            message: What it told, see :mod:`benchmarks.chaos.report`.
         """
         match message:
             case {"counts": counts}:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_wire import Gone
+from .wire import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .chaos_rogue import Rogue
+    from .rogue import Rogue
 
 __all__ = ["MISDEEDS"]
 

@@ -9,14 +9,14 @@ import itertools
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from .chaos_wire import Gone, Wire, request
+from .wire import Gone, Wire, request
 
 if TYPE_CHECKING:
     from random import Random
 
     from typing_extensions import Self
 
-    from .chaos_part import Part
+    from .part import Part
 
 __all__ = ["Rogue"]
 

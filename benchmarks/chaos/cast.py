@@ -11,15 +11,15 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_manager import free_port
-from .chaos_member import Member
+from .manager import free_port
+from .member import Member
 
 if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-    from .chaos_manager import ManagerProcess
-    from .chaos_tally import Tally
+    from .manager import ManagerProcess
+    from .tally import Tally
 
 __all__ = ["BENCH", "CLIENTS", "SERVICES", "Cast", "Numbers"]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .chaos_calls import Call, Told
-    from .chaos_report import Report
+    from .calls import Call, Told
+    from .report import Report
 
 __all__ = ["Claim", "Evidence", "Ledger", "Sequence", "link_reason", "lock_reason", "reason"]
 

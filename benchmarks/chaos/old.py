@@ -4,7 +4,7 @@ Peers of 1.0 do not survive everything. When its connection ends in an unusual w
 calls never end; that is found out by looking at its event loop. A Service of 1.0 may then loop for ever, so its process
 is killed when the Manager ends.
 
-Rule of this file: as that of :mod:`benchmarks.chaos_blocking`; what 1.0 cannot do is not asked of it.
+Rule of this file: as that of :mod:`benchmarks.chaos.blocking_client`; what 1.0 cannot do is not asked of it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msl.network import Service, connect
 
-from .chaos_books import BREAK, Books
-from .chaos_calls import answer, failure
-from .chaos_part import in_threads
+from .books import BREAK, Books
+from .calls import answer, failure
+from .part import in_threads
 
 if TYPE_CHECKING:
-    from .chaos_calls import Call
-    from .chaos_part import Part
+    from .calls import Call
+    from .part import Part
 
 __all__ = ["run_client", "run_service"]
 

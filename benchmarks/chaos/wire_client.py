@@ -10,13 +10,13 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_books import BREAK, Books
-from .chaos_part import in_threads
-from .chaos_wire import Gone, Wire, request
+from .books import BREAK, Books
+from .part import in_threads
+from .wire import Gone, Wire, request
 
 if TYPE_CHECKING:
-    from .chaos_calls import Call
-    from .chaos_part import Part
+    from .calls import Call
+    from .part import Part
 
 __all__ = ["run"]
 

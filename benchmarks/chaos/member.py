@@ -23,14 +23,14 @@ __all__ = ["Member"]
 END: Final = 30.0
 """How long a process may take to end by itself, in seconds; longer than it takes until it says what keeps it."""
 
-PEER: Final = Path(__file__).with_name("chaos_peer.py")
+PEER: Final = Path(__file__).with_name("peer.py")
 
 
 class Member:
     """A process.
 
     Args:
-        role: What it is to be, as `chaos_peer` calls it.
+        role: What it is to be, as `peer` calls it.
         name: What to call it; unlike any other of the run.
         options: What it needs to know.
         folder: Where its log is to be.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .chaos_report import Report
-    from .chaos_wire import Access
+    from .report import Report
+    from .wire import Access
 
 __all__ = ["Orders", "Part", "in_threads"]
 

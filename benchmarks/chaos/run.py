@@ -13,15 +13,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from .chaos_quiet import compare, is_quiet, shown
+from .quiet import compare, is_quiet, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .chaos_cast import Cast
-    from .chaos_faults import Faults
-    from .chaos_manager import ManagerProcess, State
-    from .chaos_tally import Tally
+    from .cast import Cast
+    from .faults import Faults
+    from .manager import ManagerProcess, State
+    from .tally import Tally
 
 __all__ = ["Run", "stretches"]
 

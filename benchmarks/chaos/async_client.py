@@ -1,6 +1,6 @@
 """The good clients of a chaos run that use the AsyncClient of this library, on asyncio or trio, all in one event loop.
 
-Rule of this file: as that of :mod:`benchmarks.chaos_blocking`.
+Rule of this file: as that of :mod:`benchmarks.chaos.blocking_client`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import anyio
 from msl_network import AsyncClient, CallTimeoutError, ConnectionLostError, RemoteError
 from msl_network.errors import ConnectError
 
-from .chaos_books import BREAK, Books
-from .chaos_calls import NOBODY
+from .books import BREAK, Books
+from .calls import NOBODY
 
 if TYPE_CHECKING:
     from msl_network import AsyncLink
 
-    from .chaos_calls import Call
-    from .chaos_part import Part
+    from .calls import Call
+    from .part import Part
 
 __all__ = ["run"]
 

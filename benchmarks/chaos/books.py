@@ -1,7 +1,7 @@
 """What one good client of a chaos run keeps books of, whichever library it uses: its links, its calls, what it got.
 
 Rule of this file: it says what is to be done next and takes what came of it; no I/O. It must not know how anything is
-done, nor what is right: that knows :mod:`benchmarks.chaos_check`.
+done, nor what is right: that knows :mod:`benchmarks.chaos.check`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .chaos_calls import NOBODY, Call, Script, told
-from .chaos_check import Ledger, Sequence, link_reason
+from .calls import NOBODY, Call, Script, told
+from .check import Ledger, Sequence, link_reason
 
 if TYPE_CHECKING:
-    from .chaos_part import Part
+    from .part import Part
 
 __all__ = ["BREAK", "Books", "Link"]
 

@@ -1,6 +1,6 @@
 """The good Services of a chaos run, made with this library: one in a process.
 
-Rule of this file: a Service answers what :mod:`benchmarks.chaos_calls` says, numbers its notifications, and comes back
+Rule of this file: a Service answers what :mod:`benchmarks.chaos.calls` says, numbers its notifications, and comes back
 whenever its connection has ended. It must not know who calls, or why it loses its connection.
 """
 
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from msl_network import RefusedError, Service
 from msl_network.errors import ConnectError
 
-from .chaos_calls import answer, failure
+from .calls import answer, failure
 
 if TYPE_CHECKING:
-    from .chaos_part import Part
+    from .part import Part
 
 __all__ = ["run"]
 

@@ -1,6 +1,6 @@
 """One process of a chaos run that is no Manager: Services, clients, the proxy, or those who misbehave.
 
-    python benchmarks/chaos_peer.py ROLE OPTIONS
+    python benchmarks/chaos/peer.py ROLE OPTIONS
 
 OPTIONS are JSON. What it sees it tells on standard output, a line of JSON each time. On standard input it is told to
 ``settle``: to get through to everybody once, and make no trouble any more. It ends when its standard input does: when
@@ -25,11 +25,11 @@ from typing import Any, Final
 
 if not __package__:  # run by its path: the package is to be found, yet never before what is installed
     del sys.path[0]
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.chaos_part import Orders, Part
-from benchmarks.chaos_report import Report
-from benchmarks.chaos_wire import Access
+from benchmarks.chaos.part import Orders, Part
+from benchmarks.chaos.report import Report
+from benchmarks.chaos.wire import Access
 
 PERIOD: Final = 0.5
 """How often counts are told, in seconds."""
@@ -39,15 +39,15 @@ GRACE: Final = 20.0
 
 
 ROLES: Final = {
-    "service": "chaos_service:run",
-    "old-service": "chaos_old:run_service",
-    "blocking": "chaos_blocking:run",
-    "async": "chaos_async:run",
-    "wire": "chaos_wire_client:run",
-    "old-client": "chaos_old:run_client",
-    "administrator": "chaos_administrator:run",
-    "proxy": "chaos_proxy:run",
-    "rogues": "chaos_rogues:run",
+    "service": "service:run",
+    "old-service": "old:run_service",
+    "blocking": "blocking_client:run",
+    "async": "async_client:run",
+    "wire": "wire_client:run",
+    "old-client": "old:run_client",
+    "administrator": "administrator:run",
+    "proxy": "proxy:run",
+    "rogues": "rogues:run",
 }
 """Where each role is; it is imported only by the process that plays it."""
 
@@ -77,7 +77,7 @@ def main() -> None:
     threading.Thread(target=tell, args=(report,), daemon=True).start()
     try:
         module, _, function = ROLES[role].partition(":")
-        getattr(importlib.import_module(f"benchmarks.{module}"), function)(part)
+        getattr(importlib.import_module(f"benchmarks.chaos.{module}"), function)(part)
     except Exception:  # noqa: BLE001 - whatever it is, the run must not look as if it were clean
         report.problem("tool", f"the {role} has failed:\n{traceback.format_exc()}")
     report.flush()

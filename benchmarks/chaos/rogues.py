@@ -1,6 +1,6 @@
 """Those who misbehave in a chaos run: each thread does one bad thing after the other, by chance.
 
-Rule of this file: it chooses, and counts. What can be done is in the files ``chaos_rogue_*``; it must not know how.
+Rule of this file: it chooses, and counts. What can be done is in the files ``rogue_*``; it must not know how.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from . import chaos_rogue_clients, chaos_rogue_services, chaos_rogue_strangers
-from .chaos_part import in_threads
-from .chaos_rogue import Rogue
-from .chaos_wire import Gone
+from . import rogue_clients, rogue_services, rogue_strangers
+from .part import in_threads
+from .rogue import Rogue
+from .wire import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .chaos_part import Part
+    from .part import Part
 
 __all__ = ["MISDEEDS", "run"]
 
 MISDEEDS: Final[dict[str, Callable[[Rogue], None]]] = {
-    **chaos_rogue_strangers.MISDEEDS,
-    **chaos_rogue_clients.MISDEEDS,
-    **chaos_rogue_services.MISDEEDS,
+    **rogue_strangers.MISDEEDS,
+    **rogue_clients.MISDEEDS,
+    **rogue_services.MISDEEDS,
 }
 """What can be done, by what it is called."""
 
