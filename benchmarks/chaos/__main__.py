@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Final
 if not __package__:  # run by its path: the folder of the package in place of the folder of this file
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from benchmarks.call_machine import describe
 from benchmarks.chaos.cast import Cast, Numbers
 from benchmarks.chaos.faults import Faults
 from benchmarks.chaos.manager import AUTHENTICATIONS, ManagerError, ManagerProcess
 from benchmarks.chaos.run import Run
 from benchmarks.chaos.tally import Tally
+from benchmarks.machine import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import importlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.call_measure import IN_FLIGHT, Caller
-from benchmarks.call_measure_async import AsyncCaller
+from benchmarks.call.measure import IN_FLIGHT, Caller
+from benchmarks.call.measure_async import AsyncCaller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

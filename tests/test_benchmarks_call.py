@@ -15,12 +15,14 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks are not installed
 
-from benchmarks import call, call_measure, call_measure_async
-from benchmarks.call_libraries import CLIENTS, SERVICES
-from benchmarks.call_machine import pinned
-from benchmarks.call_processes import BenchmarkError, running
-from benchmarks.call_results import MEASURES, Sample, ratios, report, spread
-from benchmarks.call_systems import DEFAULT, PACKAGES, SYSTEMS
+from benchmarks.call import __main__ as call
+from benchmarks.call import measure as call_measure
+from benchmarks.call import measure_async as call_measure_async
+from benchmarks.call.libraries import CLIENTS, SERVICES
+from benchmarks.call.processes import BenchmarkError, running
+from benchmarks.call.results import MEASURES, Sample, ratios, report, spread
+from benchmarks.call.systems import DEFAULT, PACKAGES, SYSTEMS
+from benchmarks.machine import pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable

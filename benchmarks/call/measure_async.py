@@ -1,6 +1,6 @@
 """The measuring loops once more, for a client whose calls are awaited.
 
-Rule of this file: each loop is that of `call_measure` with `await` before the call, and tasks in place of
+Rule of this file: each loop is that of `measure` with `await` before the call, and tasks in place of
 threads. It must not know which library is behind the calls.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.call_measure import IN_FLIGHT, LARGE, MEGA, NANO, NUMBERS, TEXT, THREADS, WARM_UP, rate, summary
+from benchmarks.call.measure import IN_FLIGHT, LARGE, MEGA, NANO, NUMBERS, TEXT, THREADS, WARM_UP, rate, summary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -22,7 +22,7 @@ __all__ = ["SCENARIOS", "AsyncCaller", "measure"]
 
 @dataclass(frozen=True, kw_only=True)
 class AsyncCaller:
-    """A connected client whose calls are awaited, as functions; see `call_measure.Caller`."""
+    """A connected client whose calls are awaited, as functions; see `measure.Caller`."""
 
     echo: Callable[[str], Coroutine[Any, Any, Any]]
     length: Callable[[Any], Coroutine[Any, Any, Any]]

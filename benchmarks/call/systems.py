@@ -40,7 +40,7 @@ class System:
 
     Args:
         label: Its name in the table.
-        client: The kind of client, see `call_libraries`.
+        client: The kind of client, see `libraries`.
         service: The kind of Service; it is the package of the client, too.
         names: What the module of the peers must offer.
         manager: The package whose Manager is in the middle; None: the client speaks with the Service.

@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if not __package__:  # run by its path: the folder of the package in place of the folder of this file
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from benchmarks.call_machine import describe, pinned
-from benchmarks.call_measure import SCENARIOS
-from benchmarks.call_processes import BenchmarkError, Running, running
-from benchmarks.call_results import Sample, report
-from benchmarks.call_systems import DEFAULT, PACKAGES, SYSTEMS, inquire
+from benchmarks.call.measure import SCENARIOS
+from benchmarks.call.processes import BenchmarkError, Running, running
+from benchmarks.call.results import Sample, report
+from benchmarks.call.systems import DEFAULT, PACKAGES, SYSTEMS, inquire
+from benchmarks.machine import describe, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -1,7 +1,7 @@
 """The two ends of a call, each a process of its own: a Service, and a client that measures when told to.
 
-    python benchmarks/call_peers.py service KIND PORT [--tls] [--manager PROCESS]
-    python benchmarks/call_peers.py client KIND PORT [--tls]
+    python benchmarks/call/peers.py service KIND PORT [--tls] [--manager PROCESS]
+    python benchmarks/call/peers.py client KIND PORT [--tls]
 
 A client says ``{}`` when it has reached the Service. It reads commands (``run SCENARIO SECONDS``), one a line,
 and answers each with one line of JSON. Both kinds of process end when their standard input does: when whoever
@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 if not __package__:  # run by its path: the package is to be found, yet never before what is installed
     del sys.path[0]
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import call_measure, call_measure_async
-from benchmarks.call_libraries import CLIENTS, SERVICES, open_async
+from benchmarks.call import measure as blocking
+from benchmarks.call import measure_async as awaited
+from benchmarks.call.libraries import CLIENTS, SERVICES, open_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +54,12 @@ class BlockingRunner:
     def __init__(self, kind: str, port: int, tls: bool) -> None:
         self.caller = caller = CLIENTS[kind](port, tls)
         expect("value", caller.echo("value"))
-        numbers = call_measure.NUMBERS
+        numbers = blocking.NUMBERS
         expect(len(numbers), caller.length(caller.by_value(numbers)))
 
     def run(self, scenario: str, seconds: float) -> dict[str, float]:
         """Return the figures of a scenario."""
-        return call_measure.measure(self.caller, scenario, seconds)
+        return blocking.measure(self.caller, scenario, seconds)
 
 
 class AsyncRunner:
@@ -80,7 +81,7 @@ class AsyncRunner:
     async def measure(self, scenario: str, seconds: float) -> dict[str, float]:
         """Return the figures of a scenario."""
         async with open_async(self.port, self.tls) as caller:
-            return await call_measure_async.measure(caller, scenario, seconds)
+            return await awaited.measure(caller, scenario, seconds)
 
 
 def expect(value: object, answer: object) -> None:

@@ -18,12 +18,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.call_systems import PACKAGES
+from benchmarks.call.systems import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from benchmarks.call_systems import System
+    from benchmarks.call.systems import System
 
 __all__ = ["BenchmarkError", "Running", "running"]
 
@@ -38,7 +38,7 @@ ANSWER: Final = 30 * SECONDS
 STOP: Final = 5 * SECONDS
 """How long a process may take to end before it is killed."""
 
-PEERS: Final = Path(__file__).with_name("call_peers.py")
+PEERS: Final = Path(__file__).with_name("peers.py")
 
 
 class BenchmarkError(Exception):
