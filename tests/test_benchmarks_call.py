@@ -19,10 +19,12 @@ from benchmarks.call import __main__ as call
 from benchmarks.call import measure as call_measure
 from benchmarks.call import measure_async as call_measure_async
 from benchmarks.call.libraries import CLIENTS, SERVICES
-from benchmarks.call.processes import BenchmarkError, running
-from benchmarks.call.results import MEASURES, Sample, ratios, report, spread
+from benchmarks.call.processes import running
+from benchmarks.call.results import MEASURES, Sample, ratios, report
 from benchmarks.call.systems import DEFAULT, PACKAGES, SYSTEMS
 from benchmarks.machine import pinned
+from benchmarks.processes import BenchmarkError
+from benchmarks.tables import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

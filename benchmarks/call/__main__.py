@@ -30,10 +30,11 @@ if not __package__:  # run by its path: the folder of the package in place of th
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from benchmarks.call.measure import SCENARIOS
-from benchmarks.call.processes import BenchmarkError, Running, running
+from benchmarks.call.processes import Running, running
 from benchmarks.call.results import Sample, report
 from benchmarks.call.systems import DEFAULT, PACKAGES, SYSTEMS, inquire
 from benchmarks.machine import describe, pinned
+from benchmarks.processes import BenchmarkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

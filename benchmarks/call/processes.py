@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import random
 import socket
 import subprocess
 import threading
@@ -19,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.call.systems import PACKAGES
+from benchmarks.processes import BenchmarkError, end, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from benchmarks.call.systems import System
 
-__all__ = ["BenchmarkError", "Running", "running"]
+__all__ = ["Running", "running"]
 
 SECONDS: Final = 1.0
 
@@ -35,14 +35,7 @@ START: Final = 30 * SECONDS
 ANSWER: Final = 30 * SECONDS
 """How much longer a measurement may take than it was told to."""
 
-STOP: Final = 5 * SECONDS
-"""How long a process may take to end before it is killed."""
-
 PEERS: Final = Path(__file__).with_name("peers.py")
-
-
-class BenchmarkError(Exception):
-    """Raised when a system does not start, or does not answer any more."""
 
 
 @contextmanager
@@ -170,27 +163,3 @@ class Running:
             text = (self.folder / f"{role}.log").read_text(encoding="utf-8", errors="replace")
             lines += [f"  {role}: {line}" for line in text.splitlines()[-5:]]
         return "\n".join(lines)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on: none of those that the system takes for outgoing connections meanwhile."""
-    for port in random.sample(range(30_000, 32_000), 2000):
-        try:
-            with socket.create_server(("127.0.0.1", port)):
-                return port
-        except OSError:  # in use
-            continue
-    raise OSError("no port from 30000 to 31999 is free")
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """End a process, gently at first."""
-    process.terminate()
-    try:
-        process.wait(STOP)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    with suppress(OSError):  # a command that was never read
-        if process.stdin:
-            process.stdin.close()

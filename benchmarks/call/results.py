@@ -7,13 +7,14 @@ nor machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Final
+
+from benchmarks.tables import markdown, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MEASURES", "Measure", "Sample", "ratios", "report", "spread"]
+__all__ = ["MEASURES", "Measure", "Sample", "ratios", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,34 +95,3 @@ def ratios(samples: Sequence[Sample], system: str, reference: str, measure: Meas
     if measure.less_is_better:
         return [theirs[number] / ours[number] for number in both]
     return [ours[number] / theirs[number] for number in both]
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return the median of values, the least and the greatest of them; a dash if there are none."""
-    if not values:
-        return "-"
-    if len(values) == 1:
-        return number(values[0])
-    return f"{number(median(values))} [{number(min(values))}..{number(max(values))}]"
-
-
-def number(value: float) -> str:
-    """Return three digits of a number, or all before the point."""
-    if value >= 100:
-        return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose columns are aligned, also for who reads it as it is."""
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    rule = ["-" * width if column == 0 else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-    lines = [line(heading, widths), f"| {' | '.join(rule)} |"]
-    return "\n".join(lines + [line(row, widths) for row in rows])
-
-
-def line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Return one line of a table: the first cell to the left, the others to the right."""
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return f"| {' | '.join(padded)} |"
