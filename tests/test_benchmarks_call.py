@@ -20,10 +20,11 @@ from benchmarks.call import measure as call_measure
 from benchmarks.call import measure_async as call_measure_async
 from benchmarks.call.libraries import CLIENTS, SERVICES
 from benchmarks.call.processes import running
-from benchmarks.call.results import MEASURES, Sample, ratios, report
+from benchmarks.call.results import MEASURES, ratios, report
 from benchmarks.call.systems import DEFAULT, PACKAGES, SYSTEMS
 from benchmarks.machine import pinned
 from benchmarks.processes import BenchmarkError
+from benchmarks.samples import Sample
 from benchmarks.tables import spread
 
 if TYPE_CHECKING:

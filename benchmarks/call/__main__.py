@@ -31,10 +31,11 @@ if not __package__:  # run by its path: the folder of the package in place of th
 
 from benchmarks.call.measure import SCENARIOS
 from benchmarks.call.processes import Running, running
-from benchmarks.call.results import Sample, report
+from benchmarks.call.results import report
 from benchmarks.call.systems import DEFAULT, PACKAGES, SYSTEMS, inquire
 from benchmarks.machine import describe, pinned
 from benchmarks.processes import BenchmarkError
+from benchmarks.samples import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -6,35 +6,15 @@ nor machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.samples import Measure, Sample, quotients, values
 from benchmarks.tables import markdown, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MEASURES", "Measure", "Sample", "ratios", "report"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """What one system reached in one scenario of one round; the figures by name."""
-
-    round: int
-    scenario: str
-    system: str
-    figures: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A line of the table: a figure of a scenario, and whether less of it is better."""
-
-    scenario: str
-    figure: str
-    heading: str
-    less_is_better: bool = False
+__all__ = ["MEASURES", "ratios", "report"]
 
 
 MEASURES: Final = (
@@ -59,10 +39,7 @@ def report(samples: Sequence[Sample], labels: Mapping[str, str], references: Seq
         references: The systems that the others are to be compared with; one that is no column is left out.
     """
     measures = [measure for measure in MEASURES if any(measure.scenario == sample.scenario for sample in samples)]
-    rows = [
-        [measure.heading, *(spread(list(by_round(samples, system, measure).values())) for system in labels)]
-        for measure in measures
-    ]
+    rows = [[measure.heading, *(spread(values(samples, system, measure)) for system in labels)] for measure in measures]
     parts = [markdown(["median [min..max]", *labels.values()], rows)]
     for reference in references:
         others = [system for system in labels if system != reference]
@@ -76,22 +53,8 @@ def report(samples: Sequence[Sample], labels: Mapping[str, str], references: Seq
     return "\n\n".join(parts)
 
 
-def by_round(samples: Sequence[Sample], system: str, measure: Measure) -> dict[int, float]:
-    """Return what a system reached in each round."""
-    return {
-        sample.round: sample.figures[measure.figure]
-        for sample in samples
-        if (sample.system, sample.scenario) == (system, measure.scenario) and measure.figure in sample.figures
-    }
-
-
 def ratios(samples: Sequence[Sample], system: str, reference: str, measure: Measure) -> list[float]:
-    """Return how many times as good as the reference a system was, in each round that has both.
-
-    Figures of the same round are compared, because these were measured one right after the other.
-    """
-    ours, theirs = by_round(samples, system, measure), by_round(samples, reference, measure)
-    both = [number for number in ours if number in theirs]
+    """Return how many times as good as the reference a system was, in each round that has both."""
     if measure.less_is_better:
-        return [theirs[number] / ours[number] for number in both]
-    return [ours[number] / theirs[number] for number in both]
+        return quotients(samples, reference, system, measure)
+    return quotients(samples, system, reference, measure)
