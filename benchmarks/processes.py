@@ -5,13 +5,19 @@ Rule of this file: how a process ends, and which port is free. It must not know 
 
 from __future__ import annotations
 
+import ctypes
 import random
+import signal
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["BenchmarkError", "end", "free_port"]
+__all__ = ["BenchmarkError", "end", "end_with_us", "free_port"]
+
+PR_SET_PDEATHSIG: Final = 1
+"""What prctl(2) of Linux is to do."""
 
 STOP: Final = 5.0
 """How long a process may take to end before it is killed, in seconds."""
@@ -45,3 +51,12 @@ def end(process: subprocess.Popen[str]) -> None:
             process.stdin.close()
     if process.stdout and not process.stdout.closed:
         process.stdout.close()
+
+
+def end_with_us() -> None:
+    """Have this process end when the one that started it does, however that ends; call it in the new process.
+
+    Only Linux can.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["DEFAULT", "PACKAGES", "SYSTEMS", "Package", "System", "inquire"]
+__all__ = ["DEFAULT", "PACKAGES", "SYSTEMS", "Package", "System", "ask", "inquire"]
 
 
 @dataclass(frozen=True, kw_only=True)
