@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks are not 
 from benchmarks.call import __main__ as call
 from benchmarks.call import measure as call_measure
 from benchmarks.call import measure_async as call_measure_async
-from benchmarks.call.libraries import CLIENTS, SERVICES
+from benchmarks.call.libraries import ASYNC_CLIENTS, CLIENTS, SERVICES
 from benchmarks.call.processes import running
 from benchmarks.call.results import MEASURES, ratios, report
 from benchmarks.call.systems import DEFAULT, PACKAGES, SYSTEMS
@@ -212,7 +212,7 @@ def test_tables_agree() -> None:
     """What can be chosen can be measured, shown and started."""
     assert {measure.scenario for measure in MEASURES} == set(call_measure.SCENARIOS)
     assert set(call_measure_async.SCENARIOS) == set(call_measure.SCENARIOS)
-    assert {system.client for system in SYSTEMS.values()} == {*CLIENTS, "ours-async"}
+    assert {system.client for system in SYSTEMS.values()} == {*CLIENTS, *ASYNC_CLIENTS}
     assert {system.service for system in SYSTEMS.values()} == set(SERVICES) == set(PACKAGES)
     assert set(DEFAULT) <= set(SYSTEMS)
 

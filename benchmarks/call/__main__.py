@@ -1,4 +1,4 @@
-"""A user's call, timed: our libraries beside MSL-Network 1.0, RPyC and Pyro5, in one run on one core.
+"""A user's call, timed: our libraries beside MSL-Network 1.0, RPyC, Pyro5 and NATS, in one run on one core.
 
     python -m benchmarks.call
     python -m benchmarks.call --systems ours,1.0 --scenarios call,window --rounds 9 --json calls.json
@@ -49,7 +49,8 @@ NOTES: Final = """\
 Every call carries its argument to the Service and the result back. RPyC and Pyro5 speak with the Service
 directly, always without TLS. RPyC's method is looked up once: `conn.root.echo(x)` takes it three times as long.
 64 in flight: 64 asynchronous calls, always waiting for the oldest; Pyro5 sends them as one batch.
-8 threads: with Pyro5 each has a connection of its own; our async client has 8 tasks. A ratio is the median of
+8 threads: with Pyro5 each has a connection of its own; an async client has 8 tasks. NATS is a broker in Go, never with
+TLS here; its client is async, both ends read and write JSON, and there is nothing to link. A ratio is the median of
 the ratios of each round; more is better, also of times. One core shows the work that is done, not what it
 costs to wake another core, which a call through a Manager does more often: `--core none` shows both."""
 

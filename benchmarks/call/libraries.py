@@ -6,7 +6,9 @@ that needs it. It must not know what is measured with it.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,9 +16,10 @@ from benchmarks.call.measure import IN_FLIGHT, Caller
 from benchmarks.call.measure_async import AsyncCaller
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from contextlib import AbstractAsyncContextManager
 
-__all__ = ["CLIENTS", "SERVICES", "open_async"]
+__all__ = ["ASYNC_CLIENTS", "CLIENTS", "SERVICES"]
 
 HOST: Final = "127.0.0.1"
 
@@ -64,11 +67,31 @@ def serve_pyro5(port: int, _tls: bool) -> None:
     daemon.requestLoop()
 
 
+def serve_nats(port: int, _tls: bool) -> None:
+    """NATS: a subscription for each method, and JSON, which NATS leaves to its users."""
+    nats = importlib.import_module("nats")
+    answers = Answers()
+
+    async def serve() -> None:
+        client = await nats.connect(f"nats://{HOST}:{port}")
+        for name in ("echo", "length"):
+            method = getattr(answers, name)
+
+            async def answer(message: Any, method: Callable[[Any], Any] = method) -> None:
+                await message.respond(json.dumps(method(json.loads(message.data))).encode())
+
+            await client.subscribe(name, cb=answer)
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
 SERVICES: Final[Mapping[str, Callable[[int, bool], None]]] = {
     "ours": lambda port, tls: serve_msl("msl_network", port, tls),
     "1.0": lambda port, tls: serve_msl("msl.network", port, tls),
     "rpyc": serve_rpyc,
     "pyro5": serve_pyro5,
+    "nats": serve_nats,
 }
 
 
@@ -179,3 +202,31 @@ async def open_async(port: int, tls: bool) -> AsyncIterator[AsyncCaller]:
             length=looked_up(service, "length"),
             session=session,
         )
+
+
+@asynccontextmanager
+async def open_nats(port: int, _tls: bool) -> AsyncIterator[AsyncCaller]:
+    """The client of NATS, connected."""
+    nats = importlib.import_module("nats")
+    address = f"nats://{HOST}:{port}"
+
+    def request(name: str) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+        async def call(value: Any) -> Any:
+            return json.loads((await client.request(name, json.dumps(value).encode(), timeout=10)).data)
+
+        return call
+
+    async def session() -> None:
+        await (await nats.connect(address)).close()
+
+    client = await nats.connect(address)
+    try:
+        yield AsyncCaller(echo=request("echo"), length=request("length"), session=session)
+    finally:
+        await client.close()
+
+
+ASYNC_CLIENTS: Final[Mapping[str, Callable[[int, bool], AbstractAsyncContextManager[AsyncCaller]]]] = {
+    "ours-async": open_async,
+    "nats": open_nats,
+}

@@ -32,7 +32,7 @@ if not __package__:  # run by its path: the package is to be found, yet never be
 
 from benchmarks.call import measure as blocking
 from benchmarks.call import measure_async as awaited
-from benchmarks.call.libraries import CLIENTS, SERVICES, open_async
+from benchmarks.call.libraries import ASYNC_CLIENTS, CLIENTS, SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,15 +63,15 @@ class BlockingRunner:
 
 
 class AsyncRunner:
-    """Measures with our async client, which lives as long as one measurement, as its event loop does."""
+    """Measures with an async client, which lives as long as one measurement, as its event loop does."""
 
-    def __init__(self, port: int, tls: bool) -> None:
-        self.port, self.tls = port, tls
+    def __init__(self, kind: str, port: int, tls: bool) -> None:
+        self.open, self.port, self.tls = ASYNC_CLIENTS[kind], port, tls
         asyncio.run(self.check())
 
     async def check(self) -> None:
         """Reach the Service once."""
-        async with open_async(self.port, self.tls) as caller:
+        async with self.open(self.port, self.tls) as caller:
             expect("value", await caller.echo("value"))
 
     def run(self, scenario: str, seconds: float) -> dict[str, float]:
@@ -80,7 +80,7 @@ class AsyncRunner:
 
     async def measure(self, scenario: str, seconds: float) -> dict[str, float]:
         """Return the figures of a scenario."""
-        async with open_async(self.port, self.tls) as caller:
+        async with self.open(self.port, self.tls) as caller:
             return await awaited.measure(caller, scenario, seconds)
 
 
@@ -104,7 +104,7 @@ def client(words: argparse.Namespace) -> None:
 
 def runner_of(kind: str, port: int, tls: bool) -> Runner:
     """Return what measures with a kind of client, connected."""
-    return AsyncRunner(port, tls) if kind == "ours-async" else BlockingRunner(kind, port, tls)
+    return AsyncRunner(kind, port, tls) if kind in ASYNC_CLIENTS else BlockingRunner(kind, port, tls)
 
 
 def reach(connect: Callable[[], Runner]) -> Runner:
@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A client or a Service that the benchmark of calls starts.")
     roles = {"client": client, "service": service}
     parser.add_argument("role", choices=roles)
-    parser.add_argument("kind", choices=[*CLIENTS, "ours-async"])
+    parser.add_argument("kind", choices=[*CLIENTS, *ASYNC_CLIENTS])
     parser.add_argument("port", type=int)
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--manager", type=int, metavar="PROCESS", help="the Manager's, to be ended by the Service")

@@ -35,6 +35,9 @@ START: Final = 30 * SECONDS
 ANSWER: Final = 30 * SECONDS
 """How much longer a measurement may take than it was told to."""
 
+BROKER_SETTINGS: Final = "max_payload: 8MB\n"
+"""What NATS needs to be told: 50 000 floats are more than it takes by default."""
+
 PEERS: Final = Path(__file__).with_name("peers.py")
 
 
@@ -88,8 +91,13 @@ class Running:
         if system.manager:
             command = [pythons[system.manager], "-m", *PACKAGES[system.manager].manager, "-p", str(port)]
             manager = self.launch("Manager", command if tls else [*command, "--disable-tls"])
-            self.wait_until_listening(port)
             words += ["--tls"] if tls else []
+        elif system.broker:
+            settings = self.folder / "broker.conf"
+            settings.write_text(BROKER_SETTINGS, encoding="ascii")
+            manager = self.launch("Manager", [system.broker, "-a", "127.0.0.1", "-p", str(port), "-c", str(settings)])
+        if system.manager or system.broker:
+            self.wait_until_listening(port)
             service_words = ["--manager", str(manager.pid)]
         self.launch("Service", [python, str(PEERS), "service", system.service, *words, *service_words])
         client = self.launch("client", [python, str(PEERS), "client", system.client, *words])

@@ -7,6 +7,7 @@ that is measured; the Python that is to run it is asked.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +44,9 @@ class System:
         client: The kind of client, see `libraries`.
         service: The kind of Service; it is the package of the client, too.
         names: What the module of the peers must offer.
-        manager: The package whose Manager is in the middle; None: the client speaks with the Service.
+        manager: The package whose Manager is in the middle.
+        broker: The program that is in the middle in place of a Manager. Without either, the client speaks with the
+            Service.
     """
 
     label: str
@@ -51,6 +54,7 @@ class System:
     service: str
     names: tuple[str, ...] = ()
     manager: str | None = None
+    broker: str | None = None
 
 
 PACKAGES: Final[Mapping[str, Package]] = {
@@ -68,6 +72,7 @@ PACKAGES: Final[Mapping[str, Package]] = {
     ),
     "rpyc": Package(module="rpyc", pip="rpyc", distributions=("rpyc",)),
     "pyro5": Package(module="Pyro5.api", pip="Pyro5", distributions=("Pyro5", "serpent")),
+    "nats": Package(module="nats", pip="nats-py", distributions=("nats-py",)),
 }
 
 SYSTEMS: Final[Mapping[str, System]] = {
@@ -84,9 +89,10 @@ SYSTEMS: Final[Mapping[str, System]] = {
     ),
     "rpyc": System(label="RPyC (direct)", client="rpyc", service="rpyc"),
     "pyro5": System(label="Pyro5 (direct)", client="pyro5", service="pyro5"),
+    "nats": System(label="NATS, nats-py", client="nats", service="nats", broker="nats-server"),
 }
 
-DEFAULT: Final = ("ours", "1.0", "rpyc", "pyro5")
+DEFAULT: Final = ("ours", "1.0", "rpyc", "pyro5", "nats")
 
 QUESTION: Final = """
 import importlib, importlib.metadata, json, platform, sys
@@ -118,6 +124,9 @@ def inquire(system: System, pythons: Mapping[str, str], folder: str) -> tuple[st
     Returns:
         What is missing and what would help, empty if nothing is; and the versions of each package.
     """
+    if system.broker and shutil.which(system.broker) is None:
+        helpful = f"to add it on Debian: apt install {system.broker}"
+        return f"{system.label} is left out: there is no program {system.broker} ({helpful})", {}
     versions = {}
     for name, names in needs(system):
         package, python = PACKAGES[name], pythons[name]
