@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 SECTIONS: Final = ("wire", "growth", "calls")
-CALLS: Final = ("ours", "ours-async", "1.0", "rpyc", "pyro5")
+CALLS: Final = ("ours", "ours-async", "1.0", "rpyc", "pyro5", "nats")
 FOLDER: Final = Path(__file__).with_name("results")
 
 

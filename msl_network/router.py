@@ -170,10 +170,7 @@ class Router:
             return
         if peer.fanout is not None and peer.fanout.waiting:  # what it told before comes before
             peer.fanout.flush()
-        if long is None:
-            client.peer.enqueue(line + (b"\n" if line.endswith(b"\r") else LINE_END))
-        else:
-            client.peer.enqueue_all([*long.restore(line), line_end(line)])
+        client.peer.enqueue_all([line, line_end(line)] if long is None else [*long.restore(line), line_end(line)])
         if self._observer is not None:
             self._observer.answered(client.peer, member.name, reply.uid, reply.error, line)
 

@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from benchmarks.wire.measure import Target
     from benchmarks.wire.scenarios import Option
 
-__all__ = ["DISTURBANCES", "Disturbance", "disturb", "impediment"]
+__all__ = ["DISTURBANCES", "Disturbance", "disturb", "impediment", "resolver"]
 
 SECONDS: Final = 1.0
+
+BEFORE: Final = 1 * SECONDS
+"""How long to measure what is undisturbed."""
 
 LONGEST: Final = 8 * SECONDS
 """How long a disturbance may last that ends by itself."""
@@ -175,7 +178,7 @@ def clients(
     target: Target, credentials: Mapping[str, Option]
 ) -> Iterator[tuple[Callable[[], None], Callable[[], dict[str, Any]]]]:
     """Have two Clients measured undisturbed; then give what tells them to go on, and what returns their result."""
-    options = {**credentials, "window": 64, "seconds": 1.0, "warm_up": 0.3, "timeout": 60}
+    options = {**credentials, "window": 64, "seconds": BEFORE, "warm_up": 0.3 * BEFORE, "timeout": 60}
     with subprocess.Popen(
         measure.command("beside", target, options),
         stdin=subprocess.PIPE,
