@@ -241,12 +241,17 @@ def test_merged() -> None:
 # The command
 
 
-def test_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Table and charts are made again, of one run or of several."""
+def test_from(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table is made again, of one run or of several, and what there is to draw is drawn."""
+    drawn = []
+    monkeypatch.setattr(charts, "missing", str)
+    monkeypatch.setattr(charts, "draw", lambda *words: drawn.append(words) or [])
     paths = [tmp_path / "1.json", tmp_path / "2.json"]
     write(results(), paths[0])
     write(results(samples=latencies([60, 60], [100, 100])), paths[1])
     assert benchmarks.main(["--from", *map(str, paths), "--output", str(tmp_path / "new" / "results")]) == 0
+    whole = merged([read(path) for path in paths])
+    assert drawn == [(tmp_path / "new" / "results", whole.samples, whole.points, whole.calls, whole.labels)]
     told = capsys.readouterr().out
     assert told == (tmp_path / "new" / "results" / "table.md").read_text()
     assert told.startswith("a processor, one core, 2 runs of 5 rounds of 0.6 s each, Linux, today\n")
@@ -309,7 +314,7 @@ def test_run(tmp_path: Path) -> None:
 def test_disturb(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What others notice of a disturbance is compared with what was before."""
     what = DISTURBANCES[name]
-    short = replace(what, seconds=what.seconds and 0.2, load={**what.load, "count": 5})
+    short = replace(what, seconds=what.seconds and 0.2, load={**what.load, "count": 2})
     monkeypatch.setitem(DISTURBANCES, name, short)
     monkeypatch.setattr(disturbances, "BEFORE", 0.1)
     with ExitStack() as stack:

@@ -119,7 +119,7 @@ def test_relay(relay: Target, capsys: pytest.CaptureFixture[str]) -> None:
         "idle",
         "scale",
     ]
-    words = ["--port", str(relay.port), "--process", str(relay.process), "--json", *SHORT]
+    words = ["--port", str(relay.port), "--process", str(relay.process), "--json", "--idle", "50", *SHORT]
     assert wire.main([*words, *names]) == 0
     results = json.loads(capsys.readouterr().out)
     assert [result["scenario"] for result in results] == expand(names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from math import ceil, floor, log10
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -220,7 +221,7 @@ def disturbances(pyplot: Any, samples: Sequence[Sample], names: Sequence[str]) -
     left.annotate("at least", (0.5, -0.55), ha="center", va="bottom", fontsize=8, annotation_clip=False)
     right.axvline(100, color="#333333", linewidth=1, linestyle=":")
     right.annotate("at most", (100, -0.55), ha="center", va="bottom", fontsize=8, annotation_clip=False)
-    left.set_xlim(left=0, right=max(1.1, left.get_xlim()[1]))
+    left.set_xlim(left=-0.03, right=max(1.1, left.get_xlim()[1]))
     left.set_xlabel("rate of the others, as a part of that before")
     right.set_xscale("log")
     right.set_xlim(min(1, right.get_xlim()[0]), max(1000, right.get_xlim()[1]))
@@ -255,10 +256,18 @@ def growth(pyplot: Any, points: Sequence[Point], sweep: Sweep) -> Any:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel(sweep.label)
+        axes.set_ylim(*decades(*axes.get_ylim()))
         plain_numbers(axes.xaxis)
         plain_numbers(axes.yaxis)
     figure.legend(loc="outside upper center", ncols=len(systems))
     return figure
+
+
+def decades(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of a logarithmic axis; a short one is widened to whole powers of ten, so as not to exaggerate."""
+    if high / low >= 10:
+        return low, high
+    return 10 ** floor(log10(low)), 10 ** ceil(log10(high))
 
 
 def curve(points: Sequence[Point], system: str, figure: str) -> tuple[list[int], list[float]]:

@@ -106,4 +106,4 @@ def point(managers: Managers, system: str, name: str, value: int, seconds: float
     if sweep.option == "payload" and value >= BULK:
         options["count"] = 3
     target = managers.running(system)
-    return Point(sweep=name, value=value, system=system, figures=take(target, "latency", seconds, LOAD, **options))
+    return Point(sweep=name, value=value, system=system, figures=take(target, "latency", seconds, LOAD, options))

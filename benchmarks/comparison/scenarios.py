@@ -62,10 +62,17 @@ class Scenario:
     impediment: Callable[[], str] = str
 
 
-def take(target: Target, scenario: str, seconds: float, names: Mapping[str, str], **options: Option) -> Figures:
+def take(
+    target: Target,
+    scenario: str,
+    seconds: float,
+    names: Mapping[str, str],
+    options: Mapping[str, Option] | None = None,
+    tries: int = TRIES,
+) -> Figures:
     """Measure a Manager with the generator; return its figures by the names of this table."""
-    chosen = {"seconds": seconds, "warm_up": seconds * 0.3, **options}
-    result = measure(scenario, target, chosen, tries=TRIES, patience=PATIENCE)
+    chosen = {"seconds": seconds, "warm_up": seconds * 0.3, **(options or {})}
+    result = measure(scenario, target, chosen, tries=tries, patience=PATIENCE)
     return renamed(result, {**names, **COST})
 
 
@@ -87,13 +94,13 @@ def on_wire(scenario: str, names: Mapping[str, str], variant: str = "plain") -> 
 def idle(managers: Managers, system: str, seconds: float) -> Figures:
     """Measure what 1000 connections cost a Manager that has had none."""
     with managers.fresh(system) as target:
-        return take(target, "idle", seconds, IDLE)
+        return take(target, "idle", seconds, IDLE, tries=1)  # a second time, the memory is there already
 
 
 def stall(scenario: str, managers: Managers, system: str, _seconds: float) -> Figures:
     """Measure what others get while a peer stalls."""
     with managers.fresh(system) as target:
-        return take(target, scenario, STALLED, STALL, warm_up=0.3)
+        return take(target, scenario, STALLED, STALL, {"warm_up": 0.3}, tries=1)
 
 
 def startup(managers: Managers, system: str, _seconds: float) -> Figures:
@@ -104,7 +111,9 @@ def startup(managers: Managers, system: str, _seconds: float) -> Figures:
 def scale(managers: Managers, system: str, seconds: float) -> Figures:
     """Measure the same load of 10 Clients among more and more that are connected."""
     target = managers.running(system)
-    rates = {count: take(target, f"scale{count}", seconds, LOAD, timeout=120)["per_s"] for count in (10, 100, 1000)}
+    rates = {
+        count: take(target, f"scale{count}", seconds, LOAD, {"timeout": 120})["per_s"] for count in (10, 100, 1000)
+    }
     return {
         **{f"per_s_{count}": rate for count, rate in rates.items()},
         "flat": min(rates.values()) / max(*rates.values()),
