@@ -54,9 +54,9 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def end_with_us() -> None:
-    """Have this process end when the one that started it does, however that ends; call it in the new process.
+    """Have this process killed when the one that started it ends, however that ends; call it in the new process.
 
     Only Linux can.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

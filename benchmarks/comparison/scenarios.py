@@ -68,6 +68,7 @@ def take(
     seconds: float,
     names: Mapping[str, str],
     options: Mapping[str, Option] | None = None,
+    *,
     tries: int = TRIES,
 ) -> Figures:
     """Measure a Manager with the generator; return its figures by the names of this table."""
@@ -111,9 +112,8 @@ def startup(managers: Managers, system: str, _seconds: float) -> Figures:
 def scale(managers: Managers, system: str, seconds: float) -> Figures:
     """Measure the same load of 10 Clients among more and more that are connected."""
     target = managers.running(system)
-    rates = {
-        count: take(target, f"scale{count}", seconds, LOAD, {"timeout": 120})["per_s"] for count in (10, 100, 1000)
-    }
+    options = {"timeout": 120}
+    rates = {count: take(target, f"scale{count}", seconds, LOAD, options)["per_s"] for count in (10, 100, 1000)}
     return {
         **{f"per_s_{count}": rate for count, rate in rates.items()},
         "flat": min(rates.values()) / max(*rates.values()),
