@@ -25,6 +25,7 @@ class Client:
         self.outbox.transport = self
         self.enqueue = self.outbox.put
         self.unsent = 0
+        self.certificate = None
         self.received = b""
         self.writes = 0
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import msgspec
 
 pytestmark = pytest.mark.anyio
 
@@ -79,10 +78,10 @@ def observed(path: Path, *steps: Callable[[Audit, Any], object], **settings: Any
 def ask(
     uid: object = "1", service: str = "DMM", attribute: str = "read", **payload: str
 ) -> Callable[[Audit, Any], None]:
-    raw: dict[str, msgspec.Raw] = {key: module.msgspec.Raw(text.encode()) for key, text in payload.items()}
-    return lambda plugin, peer: plugin.requested(
-        peer, Request(service=service, attribute=attribute, uid=uid, **raw), True
-    )
+    request = Request(service=service, attribute=attribute, uid=uid)
+    for key, text in payload.items():
+        setattr(request, key, module.msgspec.Raw(text.encode()))
+    return lambda plugin, peer: plugin.requested(peer, request, True)
 
 
 def answer(uid: object = "1", service: str = "DMM", line: bytes = b"{}") -> Callable[[Audit, Any], None]:
@@ -398,8 +397,8 @@ def test_settings() -> None:
 
 
 @pytest.fixture
-def anyio_backend(way: tuple[str, str]) -> str:
-    return way[0]
+def anyio_backend(backend: object) -> object:
+    return backend
 
 
 class Root:

@@ -354,8 +354,8 @@ def test_settings() -> None:
 
 
 @pytest.fixture
-def anyio_backend(way: tuple[str, str]) -> str:
-    return way[0]
+def anyio_backend(backend: object) -> object:
+    return backend
 
 
 @asynccontextmanager
