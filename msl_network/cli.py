@@ -46,6 +46,14 @@ _HELP: Final = frozenset({"-h", "--help"})
 _VERSION: Final = frozenset({"-V", "--version"})
 
 
+class _Version(argparse.Action):
+    """Finds the version only when it is asked for: that takes as long as to read all settings."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(metadata.version("msl-network-manager"))
+        parser.exit()
+
+
 class Context:
     """What a command of a plugin is given beside its arguments.
 
@@ -200,7 +208,7 @@ def _parser() -> _MainParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("-V", "--version", action="version", version=metadata.version("msl-network-manager"))
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the version and end")
     # taken before the rest is parsed, because the plugins that it names may add commands
     parser.add_argument("--config", metavar="FILE", help="the TOML file with the settings; it may also come later")
     parser.subparsers = parser.add_subparsers(

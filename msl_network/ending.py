@@ -21,7 +21,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ class Ending:
         self._signals.put(signal.Signals(number))
 
     def _wait(self, loop: anyio.lowlevel.EventLoopToken) -> None:
+        from anyio import from_thread  # noqa: PLC0415 - only in time for the first signal, not for the start
+
         number = self._signals.get()
         if number is None:
             return
@@ -112,7 +113,7 @@ class Ending:
         self._start_clock()
         logger.info("stopping, because of %s", number.name)
         with suppress(anyio.RunFinishedError):
-            anyio.from_thread.run_sync(self._manager.stop, token=loop)
+            from_thread.run_sync(self._manager.stop, token=loop)
 
     def _start_clock(self) -> None:
         if self._is_told.acquire(blocking=False):

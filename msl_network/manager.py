@@ -24,7 +24,6 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from .commands import CommandTable, manager_commands
-from .companions import ask_for_login, serve_beside
 from .config import DEFAULT_PORT, Config, log_level_number, secret_words
 from .desk import Desk
 from .ending import PLUGINS, STORE
@@ -48,7 +47,6 @@ from .registry import ClientMember, Registry
 from .resolver import Resolver
 from .router import Router
 from .running import run
-from .service import Service, filter_service_start_kwargs
 from .terminal import parse_identity
 from .throttle import LONGEST, Throttle
 from .transport import Accepted, Listener, is_exhausted, listen
@@ -62,6 +60,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .outbox import Touched
+    from .service import Service
     from .store import Store
 
 __all__ = ["Manager", "filter_run_forever_kwargs", "run_forever", "run_services"]
@@ -709,6 +708,10 @@ def run_services(*services: Service, **kwargs: Any) -> None:
         StartError: If the Manager cannot start; the text says why in one line.
         ConnectError: If a Service cannot connect, for example because two have the same name.
     """
+    # a Manager alone starts sooner without them
+    from .companions import ask_for_login, serve_beside  # noqa: PLC0415
+    from .service import Service, filter_service_start_kwargs  # noqa: PLC0415
+
     if not services:
         logger.warning(
             "run_services was given no Service, so there is nothing to run; run_forever runs a Manager alone"
