@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections import deque
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -78,6 +77,58 @@ class Peer:
         outbox_timeout: How long a peer may take nothing of what is kept for it, in seconds.
         resolve: Finds the host name of an address.
     """
+
+    # a quarter of the memory of a dictionary, for each of a thousand peers
+    __slots__ = (
+        "__dict__",  # plugins may keep something of their own
+        "__weakref__",
+        "_answered",
+        "_answers",
+        "_busy",
+        "_early",
+        "_is_heard",
+        "_is_lost",
+        "_is_reading",
+        "_is_working",
+        "_lines",
+        "_resolve",
+        "_spawn",
+        "_touched",
+        "_turns",
+        "_wake",
+        "_work",
+        "_working",
+        "address",
+        "authorized",
+        "certificate",
+        "codec",
+        "connection",
+        "domain",
+        "dropped",
+        "enqueue",
+        "enqueue_all",
+        "fanout",
+        "has_joined",
+        "has_worked",
+        "hostname",
+        "ip_address",
+        "is_admin",
+        "is_local",
+        "is_prompted",
+        "member",
+        "network_name",
+        "outbox",
+        "port",
+        "receive",
+        "receive_all",
+        "roles",
+        "scope",
+        "shown_out",
+        "silent_since",
+        "transport",
+        "turn_ends",
+        "username",
+    )
 
     def __init__(  # noqa: PLR0915 - it only says what is known of a peer
         self,
@@ -150,15 +201,15 @@ class Peer:
         self._lines = LongLineBuffer(handshake_limit)
         self._early = bytearray()
         self._is_reading = True  # in the handshake
-        self._turns: deque[Line] = deque()
-        self._answers: deque[bytes] = deque()
+        self._turns: list[Line] = []
+        self._answers: list[bytes] = []
         self._is_heard: bool | None = None  # while its last words are thrown away: whether there were any
         self._is_working = False
         self._working: anyio.CancelScope | None = None
         self._spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None] | None = None
-        self._work: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
-        self._wake = anyio.Event()
-        self._answered = anyio.Event()
+        self._work: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._wake: anyio.Event | None = None  # while somebody waits for it, as the next one
+        self._answered: anyio.Event | None = None
         self._touched = touched
         self._busy = busy
         self._is_lost = False
@@ -341,7 +392,7 @@ class Peer:
         self.connection.receive(Event.ANSWER)
         self.is_prompted = False
         self._answers.append(line)
-        self._answered.set()
+        _set(self._answered)
 
     def welcome(
         self,
@@ -512,7 +563,7 @@ class Peer:
         if not self.is_closing:
             logger.warning("%s sent a message of more than %d bytes: disconnected", self, self._lines.limit)
             self._is_heard = True
-            self._wake.set()
+            _set(self._wake)
             if not self.do(lambda: self.hear_out(DRAIN)):
                 self.close()
 
@@ -520,7 +571,7 @@ class Peer:
         with anyio.CancelScope() as self._working:
             while self._work:
                 try:
-                    await self._work.popleft()()
+                    await self._work.pop(0)()
                 except PeerLost as lost:
                     logger.debug("%s: %s", self, lost)
                 except Exception:
@@ -528,7 +579,7 @@ class Peer:
                     self.close()
         self._working = None
         self._is_working = False
-        self._wake.set()
+        _set(self._wake)
 
     def _keep(self, data: bytes) -> None:
         """Keep what comes before the peer is connected: as much as a line may have, and then nothing more is read."""
@@ -537,7 +588,7 @@ class Peer:
             self.transport.pause_reading()
             self._is_reading = False
         if b"\n" in data or not self._is_reading:
-            self._wake.set()
+            _set(self._wake)
 
     def _read_on(self) -> None:
         """Read again, if too much came early."""
@@ -565,7 +616,7 @@ class Peer:
                 raise PeerLost(f"{self.address} left")
             self._answered = anyio.Event()
             await self._answered.wait()
-        return self._answers.popleft()
+        return self._answers.pop(0)
 
     async def _sleep(self) -> None:
         self._wake = anyio.Event()
@@ -581,11 +632,16 @@ class Peer:
         self._wake_up()
 
     def _wake_up(self) -> None:
-        self._wake.set()
-        self._answered.set()
+        _set(self._wake)
+        _set(self._answered)
 
     def _ignore_line(self, line: Line) -> None:
         """Drop what comes after the end."""
+
+
+def _set(event: anyio.Event | None) -> None:
+    if event is not None:
+        event.set()
 
 
 def _is_address(text: str) -> bool:
