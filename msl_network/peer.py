@@ -468,6 +468,8 @@ class Peer:
         Raises:
             PeerLost: If the peer leaves meanwhile.
         """
+        if self.receive is None and b"\n" not in self._early:
+            self._read_on()  # who reads nothing does not notice the end
         self.silent_since = monotonic()  # it does not keep a place from those who have one to take
         with anyio.move_on_after(seconds):
             while not self.is_closing:
@@ -582,16 +584,22 @@ class Peer:
         _set(self._wake)
 
     def _keep(self, data: bytes) -> None:
-        """Keep what comes before the peer is connected: as much as a line may have, and then nothing more is read."""
+        """Keep what comes before the peer is connected.
+
+        Nothing more is read while a line waits that nobody asked for: a stranger cannot fill the memory, and who says
+        no more after it is not taken for gone before it is answered.
+        """
         self._early += data
-        if len(self._early) > self._lines.limit and self.transport is not None:
+        lines = data.count(b"\n")
+        is_asked = self._wake is not None and not self._wake.is_set()
+        if (lines > is_asked or len(self._early) > self._lines.limit) and self.transport is not None:
             self.transport.pause_reading()
             self._is_reading = False
-        if b"\n" in data or not self._is_reading:
+        if lines or not self._is_reading:
             _set(self._wake)
 
     def _read_on(self) -> None:
-        """Read again, if too much came early."""
+        """Read again, if more came than was asked for."""
         if not self._is_reading and self.transport is not None:
             self._is_reading = True
             self.transport.resume_reading()

@@ -76,7 +76,7 @@ PURE = {
 
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 
-WORDS_OF_THE_PROTOCOL = {"identity", "password", "hostname", "certificate"}
+WORDS_OF_THE_PROTOCOL = {"identity", "password", "hostname", "certificate", "roles"}
 """Plugins that have the name of something that the core must be able to say: the protocol's questions, and TLS's."""
 
 
@@ -257,18 +257,34 @@ def test_what_a_module_exports(name: str) -> None:
 
 
 def test_what_the_package_exports() -> None:
-    """`__all__` of the package is what it imports, and it does nothing else."""
+    """`__all__` of the package is what it imports for type checkers, and what it finds when it is asked for."""
     tree = parse(CORE / "__init__.py")
-    imported = [
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    ]
-    assert msl_network.__all__ == sorted(imported, key=order)
-    kinds = {type(node) for node in tree.body[1:]}
-    assert kinds <= {ast.ImportFrom, ast.Assign}
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.level:
-            own = importlib.import_module(f"msl_network.{node.module}")
-            assert {alias.name for alias in node.names} <= set(own.__all__)
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    assert [ast.unparse(node.test) for node in blocks] == ["TYPE_CHECKING"]
+    homes: dict[str, str] = {}
+    for node in blocks[0].body:
+        assert isinstance(node, ast.ImportFrom)
+        assert node.level == 1
+        assert node.module is not None
+        homes |= {alias.name: node.module for alias in node.names}
+    assert msl_network.__all__ == sorted(homes, key=order)
+    assert homes == msl_network._HOMES
+    for name, home in homes.items():
+        own = importlib.import_module(f"msl_network.{home}")
+        assert name in own.__all__
+        assert getattr(msl_network, name) is getattr(own, name)
+    assert set(dir(msl_network)) >= set(msl_network.__all__)
+    with pytest.raises(AttributeError, match="module 'msl_network' has no attribute 'Manger'"):
+        _ = msl_network.Manger
+
+
+def test_a_manager_starts_without_clients() -> None:
+    """The command line imports nothing of Clients and Services, which would take as long as all else."""
+    program = "import sys, msl_network.cli; print(*(name for name in sys.modules if name.startswith('msl_network.')))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {f"msl_network.{name}" for name in ("blocking", "client", "service", "trust")} & set(
+        result.stdout.split()
+    )
 
 
 @pytest.mark.parametrize(
