@@ -7,6 +7,8 @@ that was given up counts no more.) It must not know what the functions do.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -28,6 +30,12 @@ __all__ = ["Threads"]
 
 T = TypeVar("T")
 
+NICE: Final = 10
+"""How much niceness threads in the background get: beside another thread, a tenth of a processor is left to them."""
+
+LEAST: Final = 19
+"""The most that Linux has."""
+
 IDLE: Final = 1.0
 """Seconds that a thread waits for more to do; starting one costs 0.1 ms."""
 
@@ -38,11 +46,14 @@ class Threads:
     Args:
         maximum: How many functions run at a time; one that hangs counts as long as it hangs.
         name: What the threads are called.
+        is_background: Whether they leave the processor to others, the event loop above all, when it is wanted by both.
+            That is so on Linux; other systems have no priorities of threads, or none that anybody may set.
     """
 
-    def __init__(self, maximum: int, name: str) -> None:
+    def __init__(self, maximum: int, name: str, *, is_background: bool = False) -> None:
         self._maximum = maximum
         self._name = name
+        self._is_background = is_background
         self._jobs: deque[_Job[Any]] = deque()
         self._news = threading.Condition()
         self._count = 0
@@ -80,6 +91,8 @@ class Threads:
                 self._news.notify()
 
     def _work(self) -> None:
+        if self._is_background:
+            _step_back()
         while (job := self._next()) is not None:
             job.do()
             del job
@@ -93,6 +106,14 @@ class Threads:
                 return self._jobs.popleft()
             self._count -= 1
             return None
+
+
+def _step_back() -> None:
+    """Lower the priority of the thread that calls."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            own = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, own, min(os.getpriority(os.PRIO_PROCESS, own) + NICE, LEAST))
 
 
 class _Job(Generic[T]):

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from anyio import to_thread
 
 from msl_network.commands import Command
 from msl_network.errors import ArgumentError, AuthenticationError, PluginError, StartError, StoreError
 from msl_network.hookspecs import hookimpl
 from msl_network.messages import is_clean
 from msl_network.store import User
+from msl_network.threads import Threads
 from msl_network.throttle import origin
 
 if TYPE_CHECKING:
@@ -254,7 +254,8 @@ class _Accounts:
         self._writing = anyio.Lock()  # a change is read, derive, write: one at a time
         places = min(MAX_DERIVATIONS, os.cpu_count() or 1)
         self._turns = _Turns(places)
-        self._limiter = anyio.CapacityLimiter(places)  # threads of our own: who has a turn has one at once
+        # threads of our own: who has a turn has one at once, and messages go before keys
+        self._threads = Threads(places, "passwords", is_background=True)
 
     async def list(self) -> list[User]:
         return await self._users.list()
@@ -266,7 +267,7 @@ class _Accounts:
         """Return the user if the password is right, else None, after the same work."""
         user = await self.get(name)
         async with self._turns.turn(ip_address):
-            is_right, new = await to_thread.run_sync(_check, user, password, limiter=self._limiter)
+            is_right, new = await self._threads.run(_check, user, password)
         if not is_right or user is None:
             return None
         if new is not None:
@@ -322,7 +323,7 @@ class _Accounts:
 
     async def _derive(self, password: str, ip_address: str) -> tuple[bytes, bytes]:
         async with self._turns.turn(ip_address):
-            return await to_thread.run_sync(_new_key, password, limiter=self._limiter)
+            return await self._threads.run(_new_key, password)
 
     async def _upgrade(self, user: User, key: bytes, salt: bytes) -> None:
         """Replace a key of 1.0. It may wait: a failure is no reason to refuse the user."""

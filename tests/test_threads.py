@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -158,3 +159,18 @@ def test_thread_that_hangs_does_not_keep_the_interpreter(backend: str) -> None:
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert (result.stdout, result.stderr) == ("ended\n", "")
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads that anybody may set")
+@pytest.mark.parametrize("is_background", [False, True])
+async def test_background(is_background: bool) -> None:
+    """A thread in the background leaves the processor to others; the thread of the event loop is not changed."""
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    found = await Threads(1, NAME, is_background=is_background).run(niceness)
+    assert found == (min(before + 10, 19) if is_background else before)
+    assert niceness() == before
