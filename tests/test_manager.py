@@ -933,7 +933,7 @@ async def test_large_bodies(manager: Manager) -> None:
             notification = f'{{"error": false, "result": [{body}, {{}}], "service": "Echo", "uid": "notification"}}\r\n'
             await echo.write(notification.encode())
             assert await user.line() == notification.encode()
-        await user.write(b'{"args": [' + b"1," * 400_000 + b'1], "service": "Manager", "attribute": "link"}\n')
+        await user.write(b'{"args": [' + b"1.5," * 400_000 + b'1], "service": "Manager", "attribute": "link"}\n')
         refusal = await user.read()
         assert "a request to the Manager may have" in refusal["message"]
 

@@ -196,7 +196,7 @@ async def test_traceback_that_is_out_of_sight(manager: Manager) -> None:
         await echo.send(error=True, message="x", requester=name, result=None, traceback=traceback, uid="7")
         refusal = await user.read()
         assert (refusal["error"], refusal["uid"], refusal["traceback"]) == (True, "7", [])
-        assert "an error may have 524288 bytes" in refusal["message"]
+        assert "an error may have 1048576 bytes" in refusal["message"]
         await user.silence()
 
 
