@@ -203,10 +203,10 @@ class LogWriter(logging.Handler):
     def _take(self) -> bytes:
         """Wait for lines; return none when it is time to end."""
         with self._news:
-            self._is_writing = False
+            has_written, self._is_writing = self._is_writing, False
             if not self._lines:
                 self._say_left_out()
-            if not self._lines:
+            if has_written and not self._lines:
                 self._idle.notify_all()
                 self._news.wait_for(lambda: self._is_hurried or self._ends_at is not None, GATHER)
             while not self._lines:

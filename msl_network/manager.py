@@ -182,13 +182,14 @@ class Manager:
         self, tasks: anyio.abc.TaskGroup, task_status: anyio.abc.TaskStatus[Manager], ending: anyio.CancelScope
     ) -> None:
         """Serve from the opening of the store to its end; what hangs in a connection stays in `tasks`."""
-        context = await anyio.to_thread.run_sync(self._tls_context)
         async with AsyncExitStack() as stack:
-            self.store = await stack.enter_async_context(self.hooks.open_store(self.config.store, self.config.database))
+            # first of all: whoever connects waits for the rest, and a port in use is known before a file is touched
             sockets = await anyio.to_thread.run_sync(bind, self.config.host, self.config.port)
             for sock in sockets:
                 stack.callback(sock.close)
             self._port = sockets[0].getsockname()[1]
+            context = await anyio.to_thread.run_sync(self._tls_context)
+            self.store = await stack.enter_async_context(self.hooks.open_store(self.config.store, self.config.database))
             listeners = await listen(sockets, self.config.transport)
             await self.hooks.started(self)
             connections = await tasks.start(self._hold_connections)

@@ -1,7 +1,7 @@
 """The choice of the key and the certificate that the Manager shows, and the SSL context made of them.
 
 Rule of this file: whatever OpenSSL finds wrong becomes one line that names the file and what to do, before
-the Manager listens; and nothing ever asks on the terminal, because a Manager may have none.
+the Manager serves; and nothing ever asks on the terminal, because a Manager may have none.
 
 It must not know how keys and certificates are made or read (:mod:`msl_network.certificates`), nor use a
 socket.
