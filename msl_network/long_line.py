@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["LONG", "LongLine"]
 
 LONG: Final = 1024 * 1024
-"""From how many bytes on an unfinished line is taken as a long one. Below, reading it at once takes two milliseconds, or
-at the very worst, with a NaN in a list of small objects, twenty-five; and half of what piece by piece takes."""
+"""From how many bytes on an unfinished line is taken as a long one. Below, reading it at once takes two milliseconds
+(at the very worst, with a NaN in a list of small objects, twenty-five), and half of what it takes piece by piece."""
 
 PIECE: Final = 64 * 1024
 """How much is put together before it is cut, in bytes: a piece costs 300 bytes beside its own, and checking it some

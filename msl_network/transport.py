@@ -13,7 +13,6 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import sys
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -24,6 +23,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from .errors import ListenError
 from .sockets import tune
+from .tls_layer import TLSLayer
 
 if TYPE_CHECKING:
     import socket
@@ -253,7 +253,7 @@ class _AcceptedSocket:
         keepalive: float,
     ) -> AbstractAsyncContextManager[Transport]:
         tune(self._socket, keepalive)
-        return _OpenSocket(self._socket, _Protocol(receiver), context, handshake, closing)
+        return _OpenSocket(self._socket, receiver, context, handshake, closing)
 
     async def discard(self) -> None:
         self._socket.close()
@@ -265,37 +265,67 @@ class _OpenSocket(AbstractAsyncContextManager[Transport]):
     def __init__(
         self,
         sock: socket.socket,
-        protocol: _Protocol,
+        receiver: Receiver,
         context: ssl.SSLContext | None,
         handshake: float,
         closing: float,
     ) -> None:
         self._socket = sock
-        self._protocol = protocol
-        self._context = context
         self._handshake = handshake
         self._closing = closing
+        self._opened: asyncio.Future[None] | None = None
+        self._tls = None if context is None else TLSLayer(receiver, context, self._on_open)
+        self._protocol = _Protocol(self._tls or receiver)
 
     async def __aenter__(self) -> Transport:
-        loop = asyncio.get_running_loop()
-        tls: dict[str, Any] = {}
-        if self._context is not None:
-            tls = {"ssl": self._context, "ssl_handshake_timeout": self._handshake}
-            if sys.version_info >= (3, 11):
-                tls["ssl_shutdown_timeout"] = self._closing
         try:
-            await loop.connect_accepted_socket(lambda: self._protocol, self._socket, **tls)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self._protocol, self._socket)
         except BaseException:
             self._socket.close()
             raise
-        return self._protocol
+        if self._tls is None:
+            return self._protocol
+        try:
+            await self._shake_hands(self._tls)
+        except OSError:
+            await self._end()  # there may be an alert on its way
+            raise
+        except BaseException:
+            self._protocol.abort()
+            raise
+        return self._tls
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._protocol.is_closed:
+        if self._tls is not None:
+            self._tls.say_goodbye()
+        await self._end()
+
+    async def _shake_hands(self, tls: TLSLayer) -> None:
+        self._opened = asyncio.get_running_loop().create_future()
+        tls.attach(self._protocol)
+        with anyio.move_on_after(self._handshake):
+            await self._opened
+            return
+        raise ConnectionAbortedError(f"the TLS handshake took longer than {self._handshake:g} s")
+
+    async def _end(self) -> None:
+        if self._protocol.is_closed:
+            return
+        if self._tls is None:
             self._protocol.close()
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._closing):
-                await self._protocol.wait_closed()
-            self._protocol.abort()
+        else:
+            self._protocol.finish()
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._closing):
+            await self._protocol.wait_closed()
+        self._protocol.abort()
+
+    def _on_open(self, error: Exception | None) -> None:
+        if self._opened is None or self._opened.done():
+            return
+        if error is None:
+            self._opened.set_result(None)
+        else:
+            self._opened.set_exception(error)
 
 
 class _Protocol(asyncio.Protocol):
@@ -327,6 +357,11 @@ class _Protocol(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def finish(self) -> None:
+        """Send everything, and then nothing more; the connection is closed when the peer says no more, either."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
     async def wait_closed(self) -> None:
         """Wait until it is closed."""
         if not self.is_closed:
@@ -335,7 +370,7 @@ class _Protocol(asyncio.Protocol):
 
     @property
     def certificate(self) -> dict[str, Any] | None:
-        return None if self._transport is None else self._transport.get_extra_info("peercert") or None
+        return None
 
     @property
     def unsent(self) -> int:

@@ -190,8 +190,8 @@ async def test_traceback_that_is_out_of_sight(manager: Manager) -> None:
     """8. An error whose traceback would end a Client of 1.0, amid a long line, is not forwarded, but the call ends."""
     async with service(manager) as echo, client(manager) as user:
         await user.call("Echo", "echo", uid="7")
-        traceback: list[Any] = ["a line of a traceback"] * 40_000
-        traceback[20_000] = 5
+        traceback: list[Any] = ["a line of a traceback"] * 80_000
+        traceback[40_000] = 5
         name = (await echo.read())["requester"]
         await echo.send(error=True, message="x", requester=name, result=None, traceback=traceback, uid="7")
         refusal = await user.read()
