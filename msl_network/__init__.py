@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .hookspecs import hookimpl
     from .long_line import LongLine
     from .manager import Manager, filter_run_forever_kwargs, run_forever, run_services
+    from .memory import MemoryHost
     from .messages import (
         DISCONNECT,
         EMPTY_ARGS,
@@ -96,6 +97,7 @@ __all__ = [
     "LinkedClient",
     "LongLine",
     "Manager",
+    "MemoryHost",
     "MendedReply",
     "MessageError",
     "NetworkError",
@@ -172,6 +174,7 @@ _HOMES = {
     "filter_run_forever_kwargs": "manager",
     "run_forever": "manager",
     "run_services": "manager",
+    "MemoryHost": "memory",
     "Answer": "messages",
     "DISCONNECT": "messages",
     "EMPTY_ARGS": "messages",

@@ -17,6 +17,7 @@ from anyio import CancelScope, to_thread
 from anyio.streams.tls import TLSStream
 
 from . import trust
+from .connecting import Host
 from .errors import ConnectError
 from .sockets import tune
 from .wire import LineBuffer
@@ -71,9 +72,8 @@ async def _open(
     async with contextlib.AsyncExitStack() as opened:
         try:
             with anyio.fail_after(options.timeout) as limit:
-                stream: anyio.abc.ByteStream = await anyio.connect_tcp(options.host, options.port)
+                stream = await _connect(options)
                 opened.push_async_callback(_close, stream)
-                tune(stream.extra(anyio.abc.SocketAttribute.raw_socket))
                 if context is not None:
                     stream = await TLSStream.wrap(
                         stream, hostname=options.host, ssl_context=context, standard_compatible=False
@@ -81,14 +81,24 @@ async def _open(
                 is_connected = True
                 await _introduce(stream, introduction, options, limit)
         except (*BROKEN, ValueError, OverflowError) as error:
+            if isinstance(error, ConnectError):
+                raise
             if not is_connected:
                 raise trust.explain(error, options, cert_file) from None
-            if isinstance(error, ConnectError) or not isinstance(error, BROKEN):
+            if not isinstance(error, BROKEN):
                 raise
             if isinstance(error, TimeoutError):
                 raise trust.silent_manager(options, options.timeout or 0.0) from None
             raise trust.closed_early(options, error) from None
         opened.pop_all()
+    return stream
+
+
+async def _connect(options: ConnectOptions) -> anyio.abc.ByteStream:
+    if isinstance(options.host, Host):
+        return options.host.open_stream()
+    stream = await anyio.connect_tcp(options.host, options.port)
+    tune(stream.extra(anyio.abc.SocketAttribute.raw_socket))
     return stream
 
 

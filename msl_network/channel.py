@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from . import trust
+from .connecting import Host
 from .errors import ConnectError, ConnectionLostError
 from .sending import Sender
 from .sockets import tune
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .connecting import ConnectOptions
     from .introduction import Introduction
 
-__all__ = ["Channel", "open_channel"]
+__all__ = ["CLOSED", "LARGE_CHUNK", "NO_LIMIT", "Channel", "TooLongError", "open_channel"]
 
 KIBI: Final = 2**10
 SMALL_CHUNK: Final = 64 * KIBI  # bytes; from malloc's arena: what is larger is mapped anew each time
@@ -67,6 +68,14 @@ def _open(
     options: ConnectOptions, introduction: Introduction, context: ssl.SSLContext | None, cert_file: Path | None
 ) -> Channel:
     deadline = _Deadline(options.timeout)
+    if isinstance(options.host, Host):
+        channel = options.host.open_channel(options.read_limit)
+        try:
+            _introduce(channel, introduction, options, deadline)
+        except BaseException:
+            channel.close()
+            raise
+        return channel
     sock = _connect(options, deadline)
     try:
         channel = _secured(sock, context, cert_file, options, deadline)
@@ -153,9 +162,7 @@ class Channel:
             ConnectionLostError: If the connection has ended, or a line is longer than allowed.
         """
         if self._lines.overflow:
-            raise _TooLongError(
-                f"a message is longer than the {self._lines.limit} bytes of read_limit; allow more, or ask for less"
-            )
+            raise TooLongError(self._lines.limit)
         if self._session is not None and self._session.has_ended:
             raise ConnectionLostError(CLOSED)
         try:
@@ -219,8 +226,15 @@ class Channel:
         return f"the connection broke: {reason}"
 
 
-class _TooLongError(ConnectionLostError):
-    """Raised when a line is longer than `read_limit`."""
+class TooLongError(ConnectionLostError):
+    """Raised when a line is longer than `read_limit`.
+
+    Args:
+        limit: The limit, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a message is longer than the {limit} bytes of read_limit; allow more, or ask for less")
 
 
 class _Session:
@@ -367,7 +381,7 @@ def _introduce(channel: Channel, introduction: Introduction, options: ConnectOpt
                     deadline = _Deadline(options.timeout)
             channel.taken()
             lines = channel.receive(deadline.remaining)
-    except _TooLongError as error:
+    except TooLongError as error:
         raise ConnectError(f"{options.address}: {error}") from None
     except ConnectionLostError as error:
         raise trust.closed_early(options, error) from None

@@ -12,13 +12,35 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PORT", "ConnectOptions"]
+    import anyio.abc
+
+    from .channel import Channel
+
+__all__ = ["PORT", "ConnectOptions", "Host"]
 
 PORT: Final = 1875
 """The default port of a Manager."""
 
 MOST_PORT: Final = 2**16 - 1  # the system takes a larger one modulo 65536
 SECONDS: Final = 1.0
+
+
+class Host(str):
+    """The name of a Manager that is reached in another way than over the network; it goes wherever a host name does."""
+
+    __slots__ = ()
+
+    def open_stream(self) -> anyio.abc.ByteStream:
+        """Connect, for one who waits in an event loop."""
+        raise NotImplementedError
+
+    def open_channel(self, limit: int | None) -> Channel:
+        """Connect, for one who waits in a thread.
+
+        Args:
+            limit: The longest line to receive, in bytes; None for no limit.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +91,8 @@ class ConnectOptions:
         if not 0 < port <= MOST_PORT:
             raise ValueError(f"the port must be between 1 and {MOST_PORT}, found {self.port!r}")
         object.__setattr__(self, "port", port)
+        if isinstance(self.host, Host):  # nobody is on the way who could read along
+            object.__setattr__(self, "disable_tls", True)
 
     @property
     def address(self) -> str:

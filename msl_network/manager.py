@@ -92,6 +92,8 @@ class Manager:
     Args:
         config: The settings; the defaults if None.
         plugins: Plugin objects to add to those that the settings name.
+        listen: Whether peers can connect over the network; if not, only those of the same process can, see
+            :mod:`msl_network.memory`, and no socket is opened.
 
     Raises:
         ConfigError: If a setting is wrong.
@@ -101,11 +103,12 @@ class Manager:
     store: Store
     """Users, trusted host names and records; from the start of `serve` to its end."""
 
-    def __init__(self, config: Config | None = None, *, plugins: Sequence[object] = ()) -> None:
+    def __init__(self, config: Config | None = None, *, plugins: Sequence[object] = (), listen: bool = True) -> None:
         self.config = config or Config()
         self.hooks = load(self.config, plugins)
         self.hostname = socket.gethostname()
-        self._port = self.config.port
+        self._listens = listen
+        self._port = self.config.port if listen else 0
         self.cert_file: Path | None = None
         """The certificate that peers are shown; from the start of `serve`, if there is TLS."""
         self._registry: Registry[Peer] = Registry(max_calls=self.config.limits.pending)
@@ -129,6 +132,7 @@ class Manager:
         self._stop = anyio.Event()
         self._is_closed = anyio.Event()
         self._is_empty = anyio.Event()
+        self._has_joined: anyio.Event | None = None  # while somebody waits for a Service
         self._running: AsyncExitStack | None = None
         self._has_served = False
 
@@ -183,12 +187,15 @@ class Manager:
     ) -> None:
         """Serve from the opening of the store to its end; what hangs in a connection stays in `tasks`."""
         async with AsyncExitStack() as stack:
-            # first of all: whoever connects waits for the rest, and a port in use is known before a file is touched
-            sockets = await anyio.to_thread.run_sync(bind, self.config.host, self.config.port)
-            for sock in sockets:
-                stack.callback(sock.close)
-            self._port = sockets[0].getsockname()[1]
-            context = await anyio.to_thread.run_sync(self._tls_context)
+            context: ssl.SSLContext | None = None
+            sockets: list[socket.socket] = []
+            if self._listens:
+                # first of all: whoever connects waits for the rest, and a port in use is known before a file is touched
+                sockets = await anyio.to_thread.run_sync(bind, self.config.host, self.config.port)
+                for sock in sockets:
+                    stack.callback(sock.close)
+                self._port = sockets[0].getsockname()[1]
+                context = await anyio.to_thread.run_sync(self._tls_context)
             self.store = await stack.enter_async_context(self.hooks.open_store(self.config.store, self.config.database))
             listeners = await listen(sockets, self.config.transport)
             await self.hooks.started(self)
@@ -198,7 +205,7 @@ class Manager:
                     for listener in listeners:
                         accepting.start_soon(self._accept, listener, connections, context)
                     accepting.start_soon(self._look_after)
-                    tls = f"TLS {'ENABLED' if context else 'DISABLED'}"
+                    tls = f"TLS {'ENABLED' if context else 'DISABLED'}" if self._listens else "in memory only"
                     logger.info("Network Manager running on %s:%d (%s)", self.hostname, self.port, tls)
                     self._say_who_may_come()
                     task_status.started(self)
@@ -254,7 +261,10 @@ class Manager:
 
     @property
     def port(self) -> int:
-        """The port that the Manager listens on; known from the start of `serve` if it is 0 in the settings."""
+        """The port that the Manager listens on; known from the start of `serve` if it is 0 in the settings.
+
+        It is 0 for a Manager that does not listen.
+        """
         return self._port
 
     @property
@@ -309,7 +319,31 @@ class Manager:
         for peer in self._peers:
             peer.authorized.clear()
 
+    async def wait_for_service(self, name: str) -> None:
+        """Wait until a Service of that name is connected.
+
+        Args:
+            name: The name of the Service.
+        """
+        while name not in self._registry.services:
+            if self._has_joined is None:
+                self._has_joined = anyio.Event()
+            await self._has_joined.wait()
+
     # One connection
+
+    def start_connection(self, accepted: Accepted) -> None:
+        """Serve a connection that was not accepted by this Manager itself, in a task of its own, without TLS.
+
+        Args:
+            accepted: The connection.
+
+        Raises:
+            StartError: If the Manager does not serve.
+        """
+        if self._connections is None or self.is_stopping:
+            raise StartError(f"{self.network_name} does not serve, nobody can connect with it")
+        self._connections.start_soon(self.new_connection, accepted)
 
     async def new_connection(self, accepted: Accepted, context: ssl.SSLContext | None = None) -> None:
         """Serve one connection from its first byte to its last.
@@ -395,6 +429,9 @@ class Manager:
         user = f" (user {peer.username!r})" if peer.username else ""
         logger.info("%s is connected as a %s%s", peer.network_name, identity.type, user)
         self.hooks.peer_joined(peer, identity)
+        if self._has_joined is not None:
+            self._has_joined.set()
+            self._has_joined = None
         peer.welcome(receive, self.config.limits.max_message, self._spawn, receive_all)
         await peer.closing()
 
