@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 CORE = Path(msl_network.__file__).parent
 BUNDLED = Path(msl_network_plugins.__file__).parent
-CORE_FILES = sorted(CORE.glob("*.py"))
+CORE_FILES = sorted([*CORE.glob("*.py"), *CORE.glob("testing/*.py")])
 PLUGIN_FILES = sorted(BUNDLED.glob("*.py"))
 MODULES = [
-    *(f"msl_network.{path.stem}" for path in CORE_FILES if not path.stem.startswith("__")),
+    *(
+        ".".join(path.relative_to(CORE.parent).with_suffix("").parts)
+        for path in CORE_FILES
+        if not path.stem.startswith("__")
+    ),
     *(f"msl_network_plugins.{path.stem}" for path in PLUGIN_FILES if not path.stem.startswith("__")),
 ]
 

@@ -15,6 +15,7 @@ from msl_network_plugins.hostname import Hostname
 from msl_network_plugins.sqlite import Sqlite
 
 from msl_network.errors import ArgumentError, AuthenticationError, StartError, StoreError
+from msl_network.testing import FakeManager, FakePeer, check_plugin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,30 +29,7 @@ pytestmark = pytest.mark.anyio
 ALIASES = {socket.gethostname().lower(), "localhost", "127.0.0.1", "::1"}
 
 
-@dataclass
-class FakePeer:
-    """What the plugin reads of a peer."""
-
-    hostname: str = "pc7"
-    domain: str = "192.0.2.7"
-    ip_address: str = "192.0.2.7"
-    is_local: bool = False
-    network_name: str = "Client[pc7:50000]"
-
-    async def resolve_hostname(self) -> str:
-        if self.domain == self.ip_address and not self.is_local:
-            self.domain = f"{self.hostname}.lab.example"
-        return self.hostname
-
-
-LOCAL = FakePeer(hostname="localhost", domain="localhost", ip_address="127.0.0.1", is_local=True)
-
-
-@dataclass
-class FakeManager:
-    """A Manager that has a store."""
-
-    store: Any
+LOCAL = FakePeer(ip_address="127.0.0.1")
 
 
 @pytest.fixture
@@ -92,7 +70,7 @@ async def test_trusted(store: Store, name: str, where: str) -> None:
         await store.hostnames.insert(name)
     plugin = await start(store, *([name] if where == "configuration" else []))
     assert await is_trusted(plugin, FakePeer())
-    assert not await is_trusted(plugin, FakePeer(hostname="pc8", domain="192.0.2.8", ip_address="192.0.2.8"))
+    assert not await is_trusted(plugin, FakePeer(hostname="pc8", ip_address="192.0.2.8"))
 
 
 async def test_not_trusted(store: Store) -> None:
@@ -163,6 +141,13 @@ async def test_read_only_store(store: Store, caplog: pytest.LogCaptureFixture) -
     assert "cannot be added to the trusted host names: read-only" in caplog.text
     configured = await start(ReadOnlyStore(ReadOnly()), "pc7")
     assert not await is_trusted(configured, LOCAL)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_keeps_all_promises(backend: str) -> None:
+    """Those that every plugin has to keep."""
+    done = check_plugin(Hostname, settings={"hostnames": ["PC7"]}, answers=[], backend=backend)
+    assert {"lets_in", "offers_commands", "adds_words"} <= set(done)
 
 
 # Commands

@@ -5,6 +5,7 @@ from msl_network_plugins.identity import IdentityRules
 
 from msl_network import ConfigError, Identity, IdentityError
 from msl_network.settings import build
+from msl_network.testing import check_plugin
 
 pytestmark = pytest.mark.anyio
 
@@ -45,3 +46,8 @@ async def test_the_settings() -> None:
     with pytest.raises(ConfigError) as info:
         build(IdentityRules, {"max_name_length": 0}, section="plugins.identity")
     assert str(info.value) == "[plugins.identity] max_name_length: found 0, allowed is 1 or more"
+
+
+def test_it_keeps_all_promises() -> None:
+    """Those that every plugin has to keep."""
+    assert "judges_identities" in check_plugin(IdentityRules, settings={"max_name_length": 100})

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msl_network_plugins.json_lines import MAX_DEPTH, MAX_DIGITS, JsonLines, JsonLinesCodec
 
 from msl_network import Answer, Failure, MendedReply, MessageError, Prompt, Reply, Request, Result
+from msl_network.testing import check_plugin
 
 CODEC = JsonLinesCodec()
 
@@ -619,3 +620,8 @@ def test_the_plugin() -> None:
     assert codec.name == "json_lines"
     assert plugin.make_codec("json_lines") is codec
     assert plugin.make_codec("other") is None
+
+
+def test_it_keeps_all_promises() -> None:
+    """Those that every plugin has to keep."""
+    assert "leaves_other_encodings" in check_plugin(JsonLines)

@@ -24,6 +24,7 @@ from msl_network_plugins.sqlite import Sqlite
 
 from msl_network.errors import ArgumentError, AuthenticationError, PluginError, StartError, StoreError
 from msl_network.store import Store, User
+from msl_network.testing import FakeHandshake, FakeManager, FakePeer, check_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,41 +34,6 @@ pytestmark = pytest.mark.anyio
 
 REFUSED = "^Unregistered user or Wrong login password$"
 MANAGER = "Manager[lab:1875]"
-
-
-class FakePeer:
-    """What the plugin sets and reads of a peer."""
-
-    username = ""
-    is_admin = False
-    network_name = "Client[pc1:50000]"
-    ip_address = "192.0.2.1"
-
-
-class FakeHandshake:
-    """Answers from a list, and keeps what was asked."""
-
-    network_name = MANAGER
-
-    def __init__(self, *answers: object) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[object, ...]] = []
-
-    async def ask(self, attribute: str, *args: object) -> object:
-        self.asked.append((attribute, *args))
-        return self.answers.pop(0)
-
-
-@dataclass
-class FakeManager:
-    """A Manager that has a store."""
-
-    store: Any
-    authenticates: bool = False
-
-    def is_authenticator(self, plugin: object) -> bool:
-        assert isinstance(plugin, Login)
-        return self.authenticates
 
 
 class MemoryUsers:
@@ -118,7 +84,8 @@ def modern_user(name: str = "ada", password: str = "secret", **changes: Any) -> 
 
 async def start(*users: User, authenticates: bool = False) -> tuple[Login, MemoryUsers]:
     plugin, table = Login(), MemoryUsers(*users)
-    await plugin.started(FakeManager(FakeStore(table), authenticates))
+    store: Any = FakeStore(table)
+    await plugin.started(FakeManager(store, authenticators=[plugin] if authenticates else []))
     return plugin, table
 
 
@@ -136,6 +103,18 @@ def weak(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Authentication
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_keeps_all_promises(weak: None, backend: str) -> None:
+    """Those that every plugin has to keep."""
+
+    async def prepare(store: Store) -> None:
+        assert await store.users.insert(modern_user("ada", "secret"))
+
+    answers = {"username": "ada", "password": "secret"}
+    done = check_plugin(Login, answers=answers, prepare=prepare, backend=backend)
+    assert {"lets_in", "refuses", "asks_two_at_once", "refuses_administrators", "offers_commands"} <= set(done)
 
 
 @pytest.mark.parametrize("is_admin", [True, False])
@@ -372,7 +351,7 @@ async def test_key_of_1_0_is_upgraded(tmp_path: Path) -> None:
     subprocess.run(command, env={**os.environ, "MSL_NETWORK_HOME": str(tmp_path)}, check=True)
     plugin = Login()
     async with Sqlite(str(tmp_path / "manager.sqlite3")).open_store(None) as store:
-        await plugin.started(FakeManager(store, authenticates=True))
+        await plugin.started(FakeManager(store, authenticators=[plugin]))
         before = await store.users.get("ada")
         with pytest.raises(AuthenticationError):
             await log_in(plugin, "ada", "my words")
@@ -489,7 +468,7 @@ async def test_command_life_of_a_user(weak: None, caplog: pytest.LogCaptureFixtu
     assert (await log_in(plugin, "Bob", "pass-three")).is_admin is False
     assert await ask(plugin, "delete", "Bob") is None
     assert await ask(plugin, "usernames") == ["ada"]
-    assert "Client[pc1:50000] deleted the user 'Bob'" in caplog.text
+    assert "<Unknown>[192.0.2.7:50000] deleted the user 'Bob'" in caplog.text
     assert "pass-" not in caplog.text
 
 

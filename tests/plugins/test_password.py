@@ -1,33 +1,18 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from msl_network_plugins.password import Password
 
 from msl_network import AuthenticationError, ConfigError, Secret
 from msl_network.settings import build
+from msl_network.testing import FakeHandshake, check_plugin
 
 pytestmark = pytest.mark.anyio
 
 
-class Handshake:
-    """Answers each question with the same."""
-
-    network_name = "Manager[lab:1875]"
-
-    def __init__(self, answer: object) -> None:
-        self.answer = answer
-        self.asked: list[tuple[object, ...]] = []
-
-    async def ask(self, *question: object) -> object:
-        self.asked.append(question)
-        return self.answer
-
-
 async def test_the_question() -> None:
     """It is asked once, with the Manager's name: by that a Client of 1.0 knows which password is meant."""
-    handshake: Any = Handshake("geheim")
+    handshake = FakeHandshake(password="geheim")
     await Password(Secret("geheim")).authenticate(handshake)
     assert handshake.asked == [("password", "Manager[lab:1875]")]
 
@@ -35,7 +20,7 @@ async def test_the_question() -> None:
 @pytest.mark.parametrize("text", ["geheim", "my secret words", "Größe 😀", "\ud800", "x" * 100_000])
 async def test_who_knows_it_is_let_in(text: str) -> None:
     """Whatever characters it has."""
-    handshake: Any = Handshake(text)
+    handshake = FakeHandshake(password=text)
     await Password(Secret(text)).authenticate(handshake)
     assert len(handshake.asked) == 1
 
@@ -63,7 +48,7 @@ async def test_who_knows_it_is_let_in(text: str) -> None:
 )
 async def test_who_does_not_know_it_is_refused(answer: object) -> None:
     """With the text of 1.0, which says nothing of the password, whatever the answer is."""
-    handshake: Any = Handshake(answer)
+    handshake = FakeHandshake(password=answer)
     with pytest.raises(AuthenticationError) as info:
         await Password(Secret("geheim")).authenticate(handshake)
     assert info.value.wire_text() == "ValueError: Wrong Manager password"
@@ -79,3 +64,10 @@ async def test_a_password_must_be_set() -> None:
             build(Password, section, section="plugins.password")
         assert str(info.value) == f"[plugins.password] password: {text}"
     assert "geheim" not in repr(Password(Secret("geheim")))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_keeps_all_promises(backend: str) -> None:
+    """Those that every plugin has to keep."""
+    done = check_plugin(Password, settings={"password": "geheim"}, answers=["geheim"], backend=backend)
+    assert {"lets_in", "refuses", "asks_two_at_once"} <= set(done)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from msl_network_plugins.sqlite import Sqlite
 from msl_network.errors import ArgumentError, StoreError
 from msl_network.messages import Identity
 from msl_network.store import Record, User
+from msl_network.testing import FakePeer, check_plugin
 
 if TYPE_CHECKING:
     from collections import deque
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2024, 2, 29, 12, 0, 0)  # noqa: DTZ001 - records have local time
-
-
-@dataclass
-class FakePeer:
-    """What the plugin reads of a peer."""
-
-    ip_address: str = "192.0.2.7"
-    domain: str = "pc7.lab.example"
-    port: int = 50123
 
 
 def make_record(message: str = "hello", time: datetime = NOON) -> Record:
@@ -415,7 +406,7 @@ async def test_two_stores_write_at_once(path: Path) -> None:
 
 async def test_story_of_connections(path: Path) -> None:
     """The hooks write the texts of 1.0, the time to the second, and what is known of the peer."""
-    plugin, peer = Sqlite(str(path)), FakePeer()
+    plugin, peer = Sqlite(str(path)), FakePeer(name="Client", port=50123)
     begin = datetime.now().replace(microsecond=0)  # noqa: DTZ005 - as above
     async with plugin.open_store(None):
         plugin.peer_connecting(peer)
@@ -828,3 +819,9 @@ async def test_command_without_a_store() -> None:
     """If another plugin is the store, the command says so."""
     with pytest.raises(StoreError, match="keeps its records elsewhere"):
         await ask(Sqlite())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_keeps_all_promises(backend: str) -> None:
+    """Those that every plugin has to keep."""
+    assert {"keeps_data", "hears", "offers_commands"} <= set(check_plugin(Sqlite, backend=backend))
