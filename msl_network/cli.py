@@ -2,6 +2,7 @@
 
     start, config, plugins                      here
     keygen, certgen, certdump, delete           `cli_files`
+    plugin                                      `cli_plugin`
     user, hostname, ...                         their plugins (`cli_commands`)
 
 Rule of this file: a mistake of the person is one line on stderr and an exit status that is not 0, never a
@@ -17,7 +18,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from . import cli_files
+from . import cli_files, cli_plugin
 from .config import Config
 from .errors import ConfigError, StartError
 from .hooks import Hooks
@@ -226,6 +227,7 @@ def _parser() -> _MainParser:
     )
     plugins.set_defaults(run=_plugins)
     cli_files.add_commands(parser.subparsers)
+    cli_plugin.add_commands(parser.subparsers)
     return parser
 
 
