@@ -30,6 +30,7 @@ COMMANDS: dict[str, list[str]] = {
     "start": [],
     "config": ["check", "show"],
     "plugins": [],
+    "plugin": ["new"],
     "keygen": [],
     "certgen": [],
     "certdump": [],
@@ -442,7 +443,9 @@ def test_help_names_every_command(run: Any) -> None:
     assert sorted(listed) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("words", [[], ["start"], ["plugins"], ["config", "check"], ["config", "show"]])
+@pytest.mark.parametrize(
+    "words", [[], ["start"], ["plugins"], ["config", "check"], ["config", "show"], ["plugin", "new"]]
+)
 def test_help_has_examples_that_parse(words: list[str], run: Any) -> None:
     """Each example in the help is a command line that exists."""
     examples = re.findall(r"^  msl-network (.+)$", run(*words, "--help")[1], re.MULTILINE)
