@@ -298,7 +298,7 @@ def test_delete_quietly(home: Path, say: Callable[[str], None], capsys: pytest.C
     assert run("delete", "-q", "--keys") == 0
     assert capsys.readouterr().out == f"Delete 1 file(s) of {home}? [y/N] "
     assert run("delete", "-q", "-y", "--all") == 0
-    assert run("delete", "-q", "-y", "--all") == 0
+    assert run("delete", "--quiet", "-y", "--all") == 0
     assert capsys.readouterr() == ("", "")
     assert left(home) == set()
 

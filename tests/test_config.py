@@ -134,6 +134,8 @@ def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
         ("[manager]\nlog_level = 'LOUD'", "[manager] log_level: found 'LOUD', allowed is one of DEBUG, INFO, "),
         ("[manager]\nlog_level = -5", "[manager] log_level: found -5, allowed is one of DEBUG, INFO, "),
         ("[manager.limits]\npending = 0", "[manager.limits] pending: found 0, allowed is 1 or more"),
+        ("[manager.limits]\nmax_handshakes = 0", "[manager.limits] max_handshakes: found 0, allowed is 1 or more"),
+        ("[manager.limits]\nresolve_timeout = '1 MB'", "[manager.limits] resolve_timeout: found '1 MB', allowed is a "),
         ("[manager.limits]\noutbox = '1 m'", "[manager.limits] outbox: found '1 m', allowed is a size: "),
         ("[manager.tls]\nenabled = 1", "[manager.tls] enabled: found 1, allowed is true or false"),
         ("[manager.tls]\nkey_file_password = 1", "[manager.tls] key_file_password: found no text, allowed is "),

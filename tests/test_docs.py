@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +14,7 @@ import pytest
 
 from msl_network import Config, Limits
 
+from .pages import Terminals, blocks
 from .ports import free_port
 
 if TYPE_CHECKING:
@@ -27,23 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-DEADLINE = 30.0
-
-
-@dataclass
-class Block:
-    """A fenced block of a page."""
-
-    page: Path
-    language: str
-    title: str
-    text: str
-
-
-def blocks(page: Path) -> list[Block]:
-    return [Block(page, *match) for match in FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -77,98 +56,6 @@ def test_json(page: Path) -> None:
         if block.language == "json":
             for line in block.text.splitlines():
                 assert isinstance(json.loads(line), dict)
-
-
-class Terminals:
-    """Runs console blocks as a reader would: one after the other, and some in terminals that stay open.
-
-    Args:
-        folder: Where files and commands of the page live.
-        port: What stands for the port of the page.
-    """
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        self.port = port
-        self.running: list[tuple[subprocess.Popen[str], Path]] = []
-        programs = folder / "bin"
-        programs.mkdir()
-        # `msl-network` must be ours, although the environment has that of 1.0, too
-        for name, words in (("msl-network", "-m msl_network"), ("python", "")):
-            program = programs / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
-            program.chmod(0o755)
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
-
-    def adapt(self, text: str) -> str:
-        text = text.replace("lab-pc", socket.gethostname()).replace("1875", str(self.port))
-        text = text.replace("auto_save=True", f"auto_save=True, port={self.port}")
-        text = re.sub(r"(connect|AsyncClient|\.start)\(\)", rf"\1(port={self.port})", text)
-        return re.sub(
-            r"(msl-network start|msl_network\.examples \w+)$", rf"\1 --port {self.port}", text, flags=re.MULTILINE
-        )
-
-    def write(self, block: Block) -> None:
-        text = self.adapt(block.text)
-        if block.language == "toml":
-            text = text.replace("[manager]\n", f"[manager]\nport = {self.port}\n")
-        (self.folder / block.title).write_text(text, encoding="utf-8")
-
-    def run(self, block: Block) -> None:
-        command, _, expected = self.adapt(block.text).partition("\n")
-        assert command.startswith("$ ")
-        assert "\n$ " not in expected, "one command a block"
-        if block.title == "terminal":
-            self.stay(command[2:], expected)
-            return
-        done = subprocess.run(
-            ["bash", "-c", command[2:]],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert re.fullmatch(pattern(expected), done.stdout), f"{command}\n{done.stdout}\n{done.stderr}"
-
-    def stay(self, command: str, expected: str) -> None:
-        log = self.folder / f"terminal-{len(self.running)}.txt"
-        with log.open("w") as stream:
-            process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        self.running.append((process, log))
-        expected = re.sub(r"^\S+ \S+ \[", "... [", expected, flags=re.MULTILINE)  # the time is another one
-        expected = re.sub(r"have \d+ open files", "have ... open files", expected)  # and so is the system
-        wanted = pattern(re.sub(r"manager-[\d-]+", "manager-...", expected))
-        # the Manager comes first, and tells of the Services that follow
-        manager = self.running[0][1]
-        services = r"is connected as a service(.|\n)*" * (len(self.running) - 1)
-        deadline = time.monotonic() + DEADLINE
-        while not re.search(services or wanted, manager.read_text()):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, manager.read_text()
-            os.sched_yield()
-
-    def close(self) -> None:
-        for process, log in reversed(self.running):
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=DEADLINE)
-            assert "Traceback" not in log.read_text(), log.read_text()
-
-
-def pattern(expected: str) -> str:
-    return re.escape(expected).replace(r"\.\.\.", ".*")
 
 
 @pytest.fixture
