@@ -1,63 +1,44 @@
-"""Connections to a Manager of the same process: bytes are handed over in memory, without a socket.
+"""A Manager, Services and Clients in one process: bytes are handed over in memory, without a socket.
 
     async with Manager(config, listen=False) as manager:
         here = MemoryHost(manager)
         async with here.serve(Echo()), AsyncClient(host=here) as client:
             echo = await client.link("Echo")
 
-    the Manager's end        _Connection    an `Accepted`, and its `Transport`; lives in the Manager's event loop
-    the end of a task        _Stream        for `AsyncClient`; in the same event loop or in another one
-    the end of a thread      _Channel       for `connect`, `Client`, `LinkedClient` and `Service`
-
-Rule of this file: both ends may live in different threads, so what they share is behind one lock, and an end is woken
-through its event loop. All else is as with a socket: the Manager authenticates, limits and closes as it always does,
-and who does not read has its writer wait. It must not know what the bytes mean.
+Rule of this file: all is as with a socket but the way of the bytes: the Manager authenticates, limits and closes as it
+always does. It must not know how the bytes get from one end to the other (`memory_connection`), or what they mean.
 """
 
 from __future__ import annotations
 
-import contextvars
 import itertools
-import logging
 import sys
 import threading
-from collections import deque
 from contextlib import asynccontextmanager
 from functools import partial
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.abc
 import anyio.from_thread
-import anyio.lowlevel
 import anyio.to_thread
 
-from .channel import CLOSED, LARGE_CHUNK, NO_LIMIT, Channel, TooLongError
 from .connecting import Host
-from .errors import ConnectError, ConnectionLostError, StartError
-from .sending import MOST_WAITING, NoRoomError
-from .wire import LineBuffer
+from .errors import ConnectError, StartError
+from .memory_connection import HERE, Connection, End, Loop, MemoryChannel, MemoryStream
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator
 
+    from anyio.abc import ByteStream
+
+    from .channel import Channel
     from .manager import Manager
     from .service import Service
-    from .transport import Receiver, Transport
 
 __all__ = ["MemoryHost"]
-
-logger = logging.getLogger("msl_network")
-
-HERE: Final = "127.0.0.1"
-
-HIGH_WATER: Final = 256 * 1024
-"""Above this many bytes that an end has not taken, the other one waits; as much as a transport of a socket keeps."""
 
 _numbers = itertools.count(65536)
 """Stand for the ports of the peers, whose network names differ by them; no TCP port is that high."""
@@ -84,18 +65,18 @@ class MemoryHost(Host):
     def __init__(self, manager: Manager, *, ip_address: str = HERE) -> None:
         self.manager = manager
         self.ip_address = ip_address
-        self._loop = _Loop()
+        self._loop = Loop()
         self._lock = threading.Lock()
-        self._connections: list[_Connection] = []
+        self._connections: list[Connection] = []
         self._is_closed = False
 
-    def open_stream(self) -> anyio.abc.ByteStream:
+    def open_stream(self) -> ByteStream:
         """Connect, for one who waits in an event loop: that of the Manager or another one.
 
         Raises:
             ConnectError: If the Manager does not serve.
         """
-        stream = _Stream(_Loop())
+        stream = MemoryStream(Loop())
         self._connect(stream.end)
         return stream
 
@@ -114,9 +95,9 @@ class MemoryHost(Host):
                 "this blocks the event loop of the Manager, which then cannot answer; do it in a thread, "
                 "e.g. await anyio.to_thread.run_sync(...), or use AsyncClient"
             )
-        end = _End()
+        end = End()
         self._connect(end)
-        return _Channel(end, limit)
+        return MemoryChannel(end, limit)
 
     @asynccontextmanager
     async def serve(self, service: Service, **keywords: Any) -> AsyncIterator[Service]:
@@ -162,8 +143,8 @@ class MemoryHost(Host):
         for connection in self._connections:
             connection.far.close()
 
-    def _connect(self, far: _End) -> None:
-        connection = far.connection = _Connection(far, self._loop, self.ip_address, next(_numbers))
+    def _connect(self, far: End) -> None:
+        connection = far.connection = Connection(far, self._loop, self.ip_address, next(_numbers))
         with self._lock:
             if self._is_closed:
                 raise ConnectError("this MemoryHost is closed, nobody can connect with it")
@@ -175,357 +156,3 @@ class MemoryHost(Host):
                 anyio.from_thread.run_sync(self.manager.start_connection, connection, token=self._loop.token)
         except (StartError, RuntimeError) as error:  # the latter if the event loop has ended
             raise ConnectError(f"{self.manager.network_name} does not serve, nobody can connect with it") from error
-
-
-class _Loop:
-    """The event loop that runs in this thread, to be called from any other."""
-
-    def __init__(self) -> None:
-        self.token = anyio.lowlevel.current_token()
-        # what is called later must find this event loop, and not that of the thread which asks for it
-        self._context = contextvars.copy_context()
-        native: Any = self.token.native_token
-        self._post = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon  # of asyncio, of trio
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it is the one that runs in the calling thread."""
-        try:
-            return anyio.lowlevel.current_token() == self.token
-        except RuntimeError:  # none does
-            return False
-
-    def post(self, function: Callable[..., object], *args: object) -> None:
-        """Have a function called, in the order of the calls."""
-        try:
-            self._post(self._context.run, function, *args)
-        except RuntimeError:  # the loop has ended, and with it whoever this was for
-            logger.debug("nobody is left to be told of a connection in memory")
-
-
-class _End:
-    """What waits at the end of a peer: the bytes that came, and whether more will. Thread-safe.
-
-    Args:
-        wake: Called, in whichever thread, when there is something new; who waits for the lock is told anyway.
-    """
-
-    connection: _Connection
-
-    def __init__(self, wake: Callable[[], None] | None = None) -> None:
-        self.lock = threading.Condition()
-        self.size = 0
-        """How many bytes are here."""
-        self.is_over = False
-        """Whether the Manager has ended the connection."""
-        self.is_closed = False
-        """Whether this end has."""
-        self._incoming: deque[bytes] = deque()
-        self._on_news = wake
-
-    # Called by the Manager's end
-
-    def deliver(self, data: bytes) -> None:
-        with self.lock:
-            if not self.is_closed:
-                self._incoming.append(data)
-                self.size += len(data)
-        self.wake()
-
-    def end(self, *, is_torn: bool) -> None:
-        """Note that nothing more comes.
-
-        Args:
-            is_torn: Whether also what is here already is lost.
-        """
-        with self.lock:
-            self.is_over = True
-            if is_torn:
-                self._drop()
-        self.wake()
-
-    def wake(self) -> None:
-        """Have whoever waits look again."""
-        with self.lock:
-            self.lock.notify_all()
-        if self._on_news is not None:
-            self._on_news()
-
-    # Called by the one whose end it is
-
-    def take(self, most: int) -> bytes:
-        """Return what has come, at most so many bytes. The lock is held."""
-        if not self._incoming:
-            return b""
-        data = self._incoming.popleft()
-        if len(data) > most:
-            self._incoming.appendleft(data[most:])
-            data = data[:most]
-        before, self.size = self.size, self.size - len(data)
-        if before > HIGH_WATER >= self.size:
-            self.connection.taken()
-        return data
-
-    def close(self) -> None:
-        with self.lock:
-            if self.is_closed:
-                return
-            self.is_closed = True
-            self._drop()
-        self.wake()
-        self.connection.left()
-
-    def _drop(self) -> None:
-        self._incoming.clear()
-        self.size = 0
-
-
-class _Connection:
-    """The end of the Manager: an `Accepted`, and when it is open, its `Transport`.
-
-    Args:
-        far: The other end.
-        loop: The event loop of the Manager.
-        ip_address: Where the peer seems to come from.
-        number: What stands for its port.
-    """
-
-    def __init__(self, far: _End, loop: _Loop, ip_address: str, number: int) -> None:
-        self.far = far
-        self.remote = (ip_address, number)
-        self.local = (HERE, 0)
-        self.has_ended = False
-        self.backlog = 0
-        """How many bytes the other end has sent that the Manager has not taken; the lock of `far` is held."""
-        self._loop = loop
-        self._receiver: Receiver | None = None
-        self._held: deque[bytes] = deque()
-        self._is_reading = True
-        self._has_left = False
-        self._is_full = False
-
-    @asynccontextmanager
-    async def open(
-        self,
-        receiver: Receiver,
-        context: ssl.SSLContext | None,
-        *,
-        handshake: float,
-        closing: float,
-        keepalive: float,
-    ) -> AsyncIterator[Transport]:
-        del context, handshake, closing, keepalive  # nothing can be read along, delayed or cut off on the way
-        self._receiver = receiver
-        self._loop.post(self._feed)
-        try:
-            yield self
-        finally:
-            self._end(is_torn=False)
-
-    async def discard(self) -> None:
-        self._end(is_torn=True)
-
-    # What the Manager calls
-
-    @property
-    def unsent(self) -> int:
-        return self.far.size
-
-    def write(self, data: bytes) -> None:
-        if self.has_ended:
-            return
-        self.far.deliver(data)
-        if self.far.size > HIGH_WATER and not self._is_full and self._receiver is not None:
-            self._is_full = True
-            self._receiver.pause_writing()
-
-    def abort(self) -> None:
-        self._end(is_torn=True)
-
-    def pause_reading(self) -> None:
-        self._is_reading = False
-
-    def resume_reading(self) -> None:
-        if not self._is_reading:
-            self._is_reading = True
-            self._loop.post(self._feed)
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self._loop.post(self._loop.post, callback)  # one turn later: others come first
-
-    # What the other end calls, from any thread
-
-    def send(self, data: bytes) -> None:
-        """Take bytes; the lock of `far` is held."""
-        self.backlog += len(data)
-        self._loop.post(self._arrive, data)
-
-    def taken(self) -> None:
-        """Note that the other end has taken most of what was sent to it."""
-        self._loop.post(self._drain)
-
-    def left(self) -> None:
-        """Note that the other end is closed."""
-        self._loop.post(self._leave)
-
-    # In the event loop of the Manager
-
-    def _arrive(self, data: bytes) -> None:
-        self._held.append(data)
-        self._feed()
-
-    def _feed(self) -> None:
-        """Hand on what has come, as long as the Manager wants more."""
-        while self._receiver is not None and self._held and self._is_reading and not self.has_ended:
-            data = self._held.popleft()
-            with self.far.lock:
-                self.backlog -= len(data)
-            self.far.wake()
-            try:
-                self._receiver.feed(data)
-            except Exception:  # a mistake in this package; it must not end the event loop
-                logger.exception("what came over a connection in memory could not be handled")
-                self.abort()
-        if self._has_left and self._is_reading and not self._held:
-            self._end(is_torn=True)
-
-    def _drain(self) -> None:
-        if self._is_full and not self.has_ended and self._receiver is not None:
-            self._is_full = False
-            self._receiver.resume_writing()
-
-    def _leave(self) -> None:
-        self._has_left = True
-        self._feed()
-
-    def _end(self, *, is_torn: bool) -> None:
-        if self.has_ended:
-            return
-        self.has_ended = True
-        self._held.clear()
-        self.far.end(is_torn=is_torn)
-        if self._receiver is not None:
-            self._receiver.lost()
-
-
-class _Stream(anyio.abc.ByteStream):
-    """The end of a task.
-
-    Args:
-        loop: The event loop of the task.
-    """
-
-    def __init__(self, loop: _Loop) -> None:
-        self.end = _End(lambda: loop.post(self._wake))
-        self._news = anyio.Event()
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return {anyio.abc.SocketAttribute.local_port: lambda: self.end.connection.remote[1]}
-
-    def _wake(self) -> None:
-        news, self._news = self._news, anyio.Event()
-        news.set()
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        await anyio.lowlevel.checkpoint()
-        while True:
-            news = self._news
-            with self.end.lock:
-                if self.end.is_closed:
-                    raise anyio.ClosedResourceError
-                data = self.end.take(max_bytes)
-                if data:
-                    return data
-                if self.end.is_over:
-                    raise anyio.EndOfStream
-            await news.wait()
-
-    async def send(self, item: bytes) -> None:
-        await anyio.lowlevel.checkpoint()
-        while True:
-            news = self._news
-            with self.end.lock:
-                if self.end.is_closed:
-                    raise anyio.ClosedResourceError
-                if self.end.is_over:
-                    raise anyio.BrokenResourceError
-                if self.end.connection.backlog <= HIGH_WATER:
-                    self.end.connection.send(bytes(item))
-                    return
-            await news.wait()
-
-    async def send_eof(self) -> None:
-        self.end.close()
-
-    async def aclose(self) -> None:
-        self.end.close()
-        await anyio.lowlevel.checkpoint()
-
-
-class _Channel(Channel):
-    """The end of a thread: what `Channel` does with a socket.
-
-    Args:
-        end: What waits there.
-        limit: The longest line to receive, in bytes; None for no limit.
-    """
-
-    def __init__(self, end: _End, limit: int | None) -> None:  # the socket of the base class there is none
-        self._end = end
-        self._lines = LineBuffer(NO_LIMIT if limit is None else limit)
-        self._received = []
-        self.port = end.connection.remote[1]
-
-    @property
-    def is_cut(self) -> bool:
-        return False
-
-    def send(self, data: bytes, deadline: float | None = None) -> None:
-        end = self._end
-        with end.lock:
-            while not (end.is_closed or end.is_over):
-                if end.connection.backlog <= MOST_WAITING:
-                    end.connection.send(data)
-                    return
-                remaining = None if deadline is None else deadline - monotonic()
-                if remaining is not None and remaining <= 0:
-                    raise NoRoomError
-                end.lock.wait(remaining)
-            raise ConnectionLostError(self._why())
-
-    def is_over(self) -> bool:
-        return self._end.is_over or self._end.is_closed
-
-    def receive(self, timeout: float | None = None) -> list[bytes]:
-        if self._lines.overflow:
-            raise TooLongError(self._lines.limit)
-        end = self._end
-        until = None if timeout is None else monotonic() + timeout
-        with end.lock:
-            while True:
-                if end.is_closed:
-                    raise ConnectionLostError(self._why())
-                data = end.take(LARGE_CHUNK)
-                if data:
-                    break
-                if end.is_over:
-                    raise ConnectionLostError(self._why())
-                remaining = None if until is None else until - monotonic()
-                if remaining is not None and remaining <= 0:
-                    return []
-                end.lock.wait(remaining)
-        self._received[:] = [data]
-        return self._lines.feed(data)
-
-    def received_already(self) -> list[bytes]:
-        return []
-
-    def abandon(self) -> None:
-        """Do nothing: a process that was forked off has no Manager."""
-
-    def close(self) -> None:
-        self._end.close()
-
-    def _why(self) -> str:
-        return "the connection was closed on this side" if self._end.is_closed else CLOSED

@@ -20,7 +20,8 @@ from msl_network import (
     Service,
     connect,
 )
-from msl_network.memory import HIGH_WATER, MemoryHost
+from msl_network.memory import MemoryHost
+from msl_network.memory_connection import HIGH_WATER
 
 from .laboratory import DEADLINE
 from .wire_peer import config

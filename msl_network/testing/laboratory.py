@@ -22,7 +22,8 @@ from msl_network.client import AsyncClient
 from msl_network.config import Config
 from msl_network.errors import ConnectionLostError
 from msl_network.manager import Manager
-from msl_network.memory import HERE, MemoryHost
+from msl_network.memory import MemoryHost
+from msl_network.memory_connection import HERE
 from msl_network.plugins import load
 
 if TYPE_CHECKING:
