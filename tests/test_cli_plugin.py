@@ -58,6 +58,48 @@ def test_it_installs_and_passes(hook: str, here: Path, tmp_path: Path, capsys: p
     assert re.search(line, listed, re.MULTILINE), listed
 
 
+OLD_CLIENT = """
+import sys
+from msl.network import connect
+
+try:
+    cxn = connect(host="127.0.0.1", port=int(sys.argv[1]), disable_tls=True, password=sys.argv[2], timeout=20)
+    print("let in:", len(cxn.identities()["clients"]))
+    cxn.disconnect()
+except Exception as error:
+    print("kept out:", str(error).splitlines()[-1])
+"""
+
+
+def test_from_the_template_to_a_client_of_1_0(here: Path, tmp_path: Path) -> None:
+    """The wheel of a plugin that was just begun keeps the door for a Client of 1.0: it lets it in, or keeps it out."""
+    new("badge-reader", here / "badge-reader")
+    flags = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip"]
+    run([*pip, "wheel", *flags, "-w", "dist", "./badge-reader"], here)
+    (wheel,) = (here / "dist").iterdir()
+    site = tmp_path / "site"
+    run([*pip, "install", *flags, "--target", str(site), str(wheel)], here)
+    (here / "lab.toml").write_text(
+        '[manager]\nhost = "127.0.0.1"\nport = 0\nauth = ["badge_reader"]\n'
+        '[manager.tls]\nenabled = false\n[plugins.badge_reader]\ncode = "1234"\n',
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "msl_network", "start", "--config", "lab.toml"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as manager:
+        assert manager.stderr is not None
+        try:
+            running = next(line for line in manager.stderr if "Network Manager running on" in line)
+            port = running.rpartition(":")[2].split()[0]
+            said = [run([sys.executable, "-W", "ignore", "-c", OLD_CLIENT, port, code], here) for code in ("1234", "4")]
+            assert said == ["let in: 1\n", "kept out: ValueError: Unknown code\n"]
+        finally:
+            manager.terminate()
+            manager.stderr.read()
+        assert manager.wait(20) == 0
+
+
 def test_the_folder(here: Path) -> None:
     """Another folder may be named, also one below others that are made with it."""
     files = new("badge_reader", here / "a" / "b")
