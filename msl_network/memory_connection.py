@@ -164,6 +164,8 @@ class Connection:
         self.far = far
         self.remote = (ip_address, number)
         self.local = (HERE, 0)
+        self.certificate: dict[str, Any] | None = None
+        """There is no TLS, so nobody shows one."""
         self.has_ended = False
         self.backlog = 0
         """How many bytes the other end has sent that the Manager has not taken; the lock of `far` is held."""

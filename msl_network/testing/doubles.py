@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 
 from msl_network.config import Config
 from msl_network.handshake import Handshake
@@ -38,14 +39,17 @@ SILENT: Final = Instead.SILENT
 """In place of an answer: the peer says nothing, `ask` waits until it is cancelled."""
 
 
+_NO_CODEC: Final[Any] = None  # nothing is sent to a peer that is not there
+
+
 class FakePeer(Peer):
     """A peer that is not there. By default it is a stranger on another computer, ``pc7.lab.example``.
 
     Args:
         ip_address: Its numeric address; one that begins with 127, and ``::1``, is that of this computer.
         port: Its TCP port.
-        hostname: The first label of its host name; for a peer of this computer ``localhost``.
-        domain: Its full host name.
+        hostname: The first label of its host name; that of a peer of this computer is ``localhost``.
+        domain: Its full host name; ``HOSTNAME.lab.example`` if None.
         name: The name of the Client or Service; empty while it is not connected.
         username: Who logged in.
         is_admin: Whether it is an administrator.
@@ -62,35 +66,34 @@ class FakePeer(Peer):
         username: str = "",
         is_admin: bool = False,
     ) -> None:
-        self.ip_address = ip_address
-        self.port = port
-        self.is_local = ip_address.startswith("127.") or ip_address == "::1"
-        if self.is_local:
-            hostname = domain = "localhost"
-        self._names = (hostname, f"{hostname}.lab.example" if domain is None else domain)
-        self._name = name
+        is_local = ip_address.startswith("127.") or ip_address == "::1"
+        domain = f"{hostname}.lab.example" if domain is None else domain
+
+        async def resolve(_ip_address: str) -> str:
+            await anyio.lowlevel.checkpoint()
+            return domain
+
+        super().__init__(
+            ip_address=ip_address,
+            port=port,
+            is_local=is_local,
+            hostname="lab",
+            codec=_NO_CODEC,
+            touched=[],
+            busy=set(),
+            handshake_limit=0,
+            outbox_limit=0,
+            outbox_timeout=0.0,
+            resolve=resolve,
+        )
         self.username = username
         self.is_admin = is_admin
-        self.has_joined = bool(name)
-        self.authorized = set()
-        # the name is known from `resolve_hostname` on, before identities are asked for
-        self._know(*(self._names if self.is_local or name else (ip_address, ip_address)))
-
-    def _know(self, hostname: str, domain: str) -> None:
-        self.hostname, self.domain = hostname, domain
-        self.address = f"{hostname}:{self.port}"
-        self.network_name = f"{self._name or '<Unknown>'}[{self.address}]"
-
-    @property
-    def is_closing(self) -> bool:
-        """Never: it stays as long as the test does."""
-        return False
-
-    async def resolve_hostname(self) -> str:
-        """Find the host name that it was given."""
-        await anyio.lowlevel.checkpoint()
-        self._know(*self._names)
-        return self.hostname
+        if name:  # the host name is looked up before that
+            if not is_local:
+                self.hostname, self.domain, self._resolve = domain.split(".")[0], domain, None
+                self.address = f"{self.hostname}:{port}"
+            self.network_name = f"{name}[{self.address}]"
+            self.has_joined = True
 
 
 class FakeHandshake(Handshake):
