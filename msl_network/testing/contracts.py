@@ -142,7 +142,8 @@ async def judges_requests(subject: Subject) -> None:
         for service, attribute in (("Echo", "echo"), ("Manager", "shutdown_manager"), ("Größe", "x" * 1024)):
             for peer in (FakePeer(name="Client"), FakePeer(name="Boss", is_admin=True, username="boss")):
                 try:
-                    answer = subject.call(plugin, "authorize", peer=peer, service=service, attribute=attribute)
+                    values = {"peer": peer, "service": service, "attribute": attribute, "action": "call"}
+                    answer = subject.call(plugin, "authorize", **values)
                 except RequestError:
                     continue
                 except Exception as error:
