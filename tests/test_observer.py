@@ -129,10 +129,10 @@ async def test_long_messages(transport: str) -> None:
         client(manager) as user,
     ):
         observing.told.clear()
-        await user.call("Echo", "echo", "x" * 2**20, uid="a")
+        await user.call("Echo", "echo", "x" * 2**21, uid="a")
         request = json.loads(await echo.line())
-        await echo.send(result="y" * 2**20, requester=request["requester"], uid="a", error=False)
-        assert len((await user.read())["result"]) == 2**20
+        await echo.send(result="y" * 2**21, requester=request["requester"], uid="a", error=False)
+        assert len((await user.read())["result"]) == 2**21
         await until(lambda: len(observing.told) == 2)
         assert observing.told == [("requested", "Echo", "echo", "a", False), ("answered", "Echo", "a", False, True)]
 
