@@ -54,6 +54,10 @@ MAX_ANSWER: Final = 64 * 1024
 """The longest answer to a prompt of a connected peer, in bytes; a longer line is a request."""
 
 
+_UNUSUAL: Final = DRIVING | {DISCONNECT}
+"""Attributes that need a closer look."""
+
+
 class Router:
     """Routes the lines of connected peers.
 
@@ -118,17 +122,23 @@ class Router:
         if requests is None:
             return 0
         client: ClientMember[Peer] = peer.member  # type: ignore[assignment]
-        services = self._registry.services
+        name, services, open_call = client.name, self._registry.services, self._registry.request
         count = 0
         for request in requests:
             count += 1
             try:
                 service = services.get(request.service)
-                if service is None or request.attribute == DISCONNECT:
+                if service is None or request.attribute in _UNUSUAL:
                     peer.has_worked = True
                     self._request(peer, request, None)
-                else:
-                    self._forward(client, service, request, None)
+                else:  # _forward, and is_full, without a call for each request
+                    target = service.peer
+                    outbox = target.outbox
+                    if outbox.size > outbox.limit or outbox.is_stuck:
+                        _check_target(service, request.attribute)
+                    line = target.codec.encode_request(request, name)
+                    open_call(client, service, request.uid)
+                    target.enqueue(line)
             except RequestError as error:
                 peer.has_worked = True
                 peer.fail(error, request.uid, peer.network_name)
@@ -244,17 +254,10 @@ class Router:
     def _forward(
         self, client: ClientMember[Peer], service: ServiceMember[Peer], request: Request, long: LongLine | None
     ) -> None:
-        self._registry.request(client, service, request.uid)
         target = service.peer
-        outbox = target.outbox
-        try:
-            # is_full, without a call for each request
-            if outbox.size > outbox.limit or outbox.is_stuck or request.attribute in DRIVING:
-                _check_target(service, request.attribute)
-            line = target.codec.encode_request(request, client.name)
-        except RequestError:
-            self._registry.withdraw(client, service, request.uid)
-            raise
+        _check_target(service, request.attribute)
+        line = target.codec.encode_request(request, client.name)
+        self._registry.request(client, service, request.uid)
         if long is None:
             target.enqueue(line)
         else:
