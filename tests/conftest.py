@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,11 @@ import pytest
 from .wire_peer import WAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
+
+# What is said to this pytest from outside is not meant for those that tests run.
+os.environ.pop("PYTEST_ADDOPTS", None)
 
 # No test asserts time. Continuous integration tries the same examples each time, developers new ones.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -25,6 +29,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("MSL_NETWORK_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """No test changes what others log."""
+    loggers = [logging.getLogger(), logging.getLogger("msl_network"), logging.getLogger("msl_network.client")]
+
+    def state() -> list[object]:
+        levels = [(logger.level, logger.disabled, logger.propagate) for logger in loggers]
+        return [*levels, logging.root.manager.disable]
+
+    before = state()
+    yield
+    assert state() == before
 
 
 @pytest.fixture(params=["asyncio", "trio"])

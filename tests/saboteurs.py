@@ -6,6 +6,7 @@ They are copied into the home of a Manager, and so import nothing but what is in
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -24,16 +25,15 @@ class Doubling:
 
     @hookimpl
     def peer_connecting(self, peer: Peer) -> None:
-        enqueue = peer.enqueue
+        enqueue_all = peer.enqueue_all
 
-        def spoiled(data: bytes) -> None:
-            enqueue(data)
-            # the Manager's own answers begin with "error", those of a Service with "result"
-            is_reply = isinstance(peer.member, ClientMember) and data.startswith(b'{"result"')
-            if is_reply and not next(self.count) % OFTEN:
-                enqueue(data)
+        def spoiled(parts: Sequence[bytes]) -> None:
+            enqueue_all(parts)
+            # replies of Services have a line and its end; the Manager's own answers, and notifications, are one part
+            if isinstance(peer.member, ClientMember) and not next(self.count) % OFTEN:
+                enqueue_all(parts)
 
-        peer.enqueue = spoiled
+        peer.enqueue_all = spoiled
 
 
 class Leaking:

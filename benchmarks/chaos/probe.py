@@ -64,7 +64,7 @@ class Probe:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what was freed does not count, although the process may keep it
         types = (type(found) for found in gc.get_objects())
-        ours = Counter(kind.__qualname__ for kind in types if kind.__module__.startswith("msl_network"))
+        ours = Counter(kind.__qualname__ for kind in types if str(kind.__module__).startswith("msl_network"))
         return {
             "clients": len(manager.clients),
             "services": len(manager.services),

@@ -16,7 +16,7 @@ from msl_network.running import first_of
 
 from . import authenticating, contracts
 from .doubles import FakePeer
-from .subject import Check, Failed, NotStarted, Skipped, Subject
+from .subject import Check, Failed, NotStarted, Skipped, Subject, logging_everything
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -105,7 +105,8 @@ def check_plugin(
         if check.name in leave_out or not _concerns(check, subject):
             continue
         try:
-            _Run(check, subject, backend).outcome()
+            with logging_everything():
+                _Run(check, subject, backend).outcome()
         except Failed as failure:
             failures[check.name] = (str(failure), check.advice)
             if check.name == "fits" or isinstance(failure, NotStarted):  # nothing else can be tried

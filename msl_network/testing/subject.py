@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from msl_network.peer import Peer
     from msl_network.store import Store
 
-__all__ = ["Check", "Failed", "NotStarted", "Skipped", "Subject", "logged"]
+__all__ = ["Check", "Failed", "NotStarted", "Skipped", "Subject", "logged", "logging_everything"]
 
 
 SUBJECT: Final = "subject"
@@ -181,17 +181,25 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def logged() -> Iterator[list[str]]:
-    """Collect what is logged by anybody, at all levels."""
-    notes = _Notes()
+def logging_everything() -> Iterator[None]:
+    """Have everybody log at all levels. It is not for the thread of a check, which may stay in it for ever."""
     loggers = [logging.getLogger(), logging.getLogger("msl_network")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
-    loggers[0].addHandler(notes)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Collect what is logged by anybody."""
+    notes = _Notes()
+    logging.getLogger().addHandler(notes)
     try:
         yield notes.lines
     finally:
-        loggers[0].removeHandler(notes)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.getLogger().removeHandler(notes)
