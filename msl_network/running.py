@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from . import paths
+from . import paths, systemd
 from .ending import Ending
 from .errors import ConnectError, StartError
 from .log_writer import FLUSH, LogWriter, end, file_sink, text_sink
@@ -284,13 +284,12 @@ def _indented(text: str) -> str:
 async def _serve(manager: Manager, companion: Callable[[], Awaitable[None]] | None, ending: Ending) -> None:
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(ending.watch)
-        if companion is None:
-            await manager.serve()
-        else:
-            async with manager, anyio.create_task_group() as companions:
-                companions.start_soon(_stop_after, companion, manager)
-                await manager.wait_stopped()
-                # it is not cancelled: the end of the Manager ends its connections, and so the companion
+        async with manager, anyio.create_task_group() as beside:
+            beside.start_soon(systemd.report, manager)
+            if companion is not None:
+                beside.start_soon(_stop_after, companion, manager)
+            await manager.wait_stopped()
+            # it is not cancelled: the end of the Manager ends its connections, and so the companion
         task_group.cancel_scope.cancel()
 
 

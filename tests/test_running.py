@@ -194,7 +194,7 @@ def test_start_error_is_in_the_log_file(tmp_path: Path) -> None:
 def test_error_that_nobody_expected_is_logged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the Manager itself ends it, and the log has the traceback."""
 
-    async def serve(self: Manager) -> None:
+    async def serve(self: Manager, **_: object) -> None:
         raise ZeroDivisionError("bug")
 
     monkeypatch.setattr(Manager, "serve", serve)
