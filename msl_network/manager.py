@@ -187,6 +187,7 @@ class Manager:
     ) -> None:
         """Serve from the opening of the store to its end; what hangs in a connection stays in `tasks`."""
         async with AsyncExitStack() as stack:
+            stack.callback(self._resolver.close)
             context: ssl.SSLContext | None = None
             sockets: list[socket.socket] = []
             if self._listens:

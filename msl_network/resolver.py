@@ -63,6 +63,10 @@ class Resolver:
                 return await self._ask(ip_address)
             await running.wait()
 
+    def close(self) -> None:
+        """Have the threads end that look up nothing."""
+        self._threads.close()
+
     async def _ask(self, ip_address: str) -> str:
         done = self._running[ip_address] = anyio.Event()
         name, keep = ip_address, KEEP_LATE

@@ -58,6 +58,13 @@ class Threads:
         self._news = threading.Condition()
         self._count = 0
         self._free = 0
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Have each thread end as soon as it has nothing to do. What is asked for later is done all the same."""
+        with self._news:
+            self._is_closed = True
+            self._news.notify_all()
 
     async def run(self, function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
         """Call a function in a thread, and wait for what it returns or raises.
@@ -100,7 +107,7 @@ class Threads:
     def _next(self) -> _Job[Any] | None:
         with self._news:
             self._free += 1
-            self._news.wait_for(lambda: self._jobs, IDLE)
+            self._news.wait_for(lambda: self._jobs or self._is_closed, IDLE)
             self._free -= 1
             if self._jobs:
                 return self._jobs.popleft()

@@ -81,6 +81,12 @@ class Login:
         self._accounts = accounts
 
     @hookimpl
+    async def stopping(self) -> None:
+        """Have the threads end that derive nothing."""
+        if self._accounts is not None:
+            self._accounts.close()
+
+    @hookimpl
     async def authenticate(self, peer: Peer, handshake: Handshake) -> None:
         """Let a registered user in."""
         user = await self._log_in(peer, handshake)
@@ -256,6 +262,9 @@ class _Accounts:
         self._turns = _Turns(places)
         # threads of our own: who has a turn has one at once, and messages go before keys
         self._threads = Threads(places, "passwords", is_background=True)
+
+    def close(self) -> None:
+        self._threads.close()
 
     async def list(self) -> list[User]:
         return await self._users.list()

@@ -282,7 +282,10 @@ class _Database:
 
     async def close(self) -> None:
         self._is_ending = True
-        await self._thread.run(self._close)
+        try:
+            await self._thread.run(self._close)
+        finally:
+            self._thread.close()
 
     def _call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -83,6 +83,24 @@ async def test_result_and_error() -> None:
 
 
 @pytest.mark.anyio
+async def test_closed_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread without work ends when it is told to, and one with work after that; what is asked for later is done."""
+    monkeypatch.setattr("msl_network.threads.IDLE", 3600)
+    threads = Threads(2, NAME)
+    with closed() as gate:
+        idle = await threads.run(threading.current_thread)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(threads.run, gate.go, 1)
+            await entered(gate)
+            second = await threads.run(threading.current_thread)
+            threads.close()
+            gate.open()
+        assert (await threads.run(threading.current_thread)).name == NAME
+        assert {idle.name, second.name} == {NAME}
+    # `closed` has seen the end of all of them
+
+
+@pytest.mark.anyio
 async def test_as_many_as_allowed_run_at_a_time() -> None:
     """At most the given number run side by side; the others follow in the order in which they came."""
     finished: list[int] = []
