@@ -18,7 +18,7 @@ import logging
 import os
 import re
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -520,13 +520,13 @@ async def _change_user(args: argparse.Namespace, context: Context) -> None:
         _check_name(name)
         password = _ask_password(name)
     async with context.open_store(args.database) as store:
-        accounts = _Accounts(store.users)
-        if adding:
-            await accounts.insert(name, password or "", args.admin, HERE)
-        elif args.action == "update":
-            await accounts.update(name, password, args.admin, HERE)
-        else:
-            await accounts.delete(name)
+        with closing(_Accounts(store.users)) as accounts:
+            if adding:
+                await accounts.insert(name, password or "", args.admin, HERE)
+            elif args.action == "update":
+                await accounts.update(name, password, args.admin, HERE)
+            else:
+                await accounts.delete(name)
     print(f"Updated {name}" if args.action == "update" else f"{name} has been {_past(args.action)}")
     if args.action == "update" and not args.admin:
         # as in 1.0 it takes the rights away, which nobody should overlook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from contextlib import asynccontextmanager, closing, suppress
@@ -13,13 +14,24 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from msl_network import AsyncClient, Config, Manager, MemoryHost, StartError, connect, hookimpl
+from msl_network import (
+    AsyncClient,
+    Config,
+    ConnectionLostError,
+    Manager,
+    MemoryHost,
+    Service,
+    StartError,
+    cli,
+    connect,
+    hookimpl,
+)
 from msl_network.examples import Echo
 
 from .laboratory import DEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -170,6 +182,64 @@ async def test_a_manager_that_does_not_start(transport: str, tmp_path: Path) -> 
         with pytest.raises(StartError, match="Fails"):
             async with Manager(settings(transport, tmp_path), plugins=[Fails()]):
                 raise AssertionError("it has started")
+
+
+async def test_with_plugins_that_open_something(transport: str, tmp_path: Path) -> None:
+    """The threads that derive keys end, too, and the file of records is closed."""
+    database = tmp_path / "manager.sqlite3"
+    async with nothing_left():
+        words = ["user", "insert", "alice", "--password", "wonderland", "--database", str(database)]
+        assert await to_thread.run_sync(cli.main, words) == 0
+        section = {"host": HERE, "port": 0, "transport": transport, "auth": ["login"], "plugins": ["audit"]}
+        plugins = {"sqlite": {"path": str(database)}, "audit": {"path": str(tmp_path / "audit.jsonl")}}
+        async with Manager(Config.from_dict({"manager": section, "plugins": plugins})) as manager:
+            come = partial(AsyncClient, username="alice", password="wonderland")
+            async with come(host=MemoryHost(manager)) as client:
+                assert client.is_connected()
+    assert (tmp_path / "audit.jsonl").stat().st_size
+
+
+class Slow(Service):
+    """Works until it is told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.was_cancelled = threading.Event()
+
+    def in_a_thread(self) -> None:
+        self.begun.release()
+        self.gate.wait(DEADLINE)
+
+    async def awaited(self) -> None:
+        self.begun.release()
+        try:
+            await asyncio.sleep(DEADLINE)
+        except asyncio.CancelledError:
+            self.was_cancelled.set()
+            raise
+
+
+async def test_methods_at_work(transport: str, tmp_path: Path) -> None:
+    """A method that is awaited is cancelled; one in a thread is not waited for, and its thread ends with it."""
+    slow = Slow()
+
+    async def call(method: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(ConnectionLostError):
+            await method()
+
+    async with nothing_left(), anyio.create_task_group() as tasks:
+        async with Manager(settings(transport, tmp_path)) as manager:
+            here = MemoryHost(manager)
+            async with here.serve(slow), AsyncClient(host=here) as client:
+                link = await client.link("Slow")
+                for method in (link.in_a_thread, link.awaited):
+                    tasks.start_soon(call, method)
+                    await to_thread.run_sync(slow.begun.acquire)
+        assert await to_thread.run_sync(slow.was_cancelled.wait, DEADLINE)
+        assert any(thread.name.startswith("Slow") for thread in threading.enumerate())
+        slow.gate.set()
 
 
 async def test_several_at_a_time(transport: str, tmp_path: Path) -> None:
