@@ -6,12 +6,14 @@ They are copied into the home of a Manager, and so import nothing but what is in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msl_network import Peer, hookimpl
 from msl_network.registry import ClientMember
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OFTEN = 2
 """Every so manieth reply is spoiled: a short run on a busy computer has few."""

@@ -67,7 +67,7 @@ async def test_ready_and_stopping(systemd: socket.socket) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("pid", [None, str(os.getpid())])
+@pytest.mark.parametrize("pid", [None, str(os.getpid())], ids=["any", "own"])  # the number differs in each process
 async def test_alive(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch, pid: str | None) -> None:
     """Systemd hears again and again that the Manager is alive, but not while something holds up the event loop."""
     monkeypatch.setenv("WATCHDOG_USEC", SOON)
