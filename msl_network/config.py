@@ -146,6 +146,7 @@ class Config:
         limits: [manager.limits].
         sections: The sections of the plugins, by name.
         source: Where the settings came from, for messages.
+        keywords: What was laid over them, see `with_keywords`.
     """
 
     host: str | None = None
@@ -168,6 +169,10 @@ class Config:
         default_factory=lambda: MappingProxyType({}), repr=False, metadata=_HIDDEN
     )
     source: str = field(default="", metadata=_HIDDEN)
+    # not shown, for the same reason; and how settings came about does not make them others
+    keywords: Mapping[str, Any] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False, compare=False, metadata=_HIDDEN
+    )
 
     def __post_init__(self) -> None:
         if self.host is not None and (not self.host or "\0" in self.host):
@@ -228,6 +233,16 @@ class Config:
         except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, and not the only one
             raise ConfigError(f"is not valid TOML: {error}", source=str(path)) from None
         return cls.from_dict(data, source=str(file))
+
+    def reread(self) -> Config:
+        """Return these settings as they are now: their file is read again, and their keywords are laid over it.
+
+        Without a file they are as they were, but a password that is in a file of its own is read again in any case.
+
+        Raises:
+            ConfigError: As for `load` and `with_keywords`.
+        """
+        return (Config.load(self.source) if self.source else self).with_keywords(**self.keywords)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "") -> Config:
@@ -321,6 +336,19 @@ class Config:
             tls["enabled"] = False
         if key_file_password is not None:
             tls["key_file_password"] = Secret(secret_words([key_file_password]))
+        new = {
+            "auth_hostname": auth_hostname or None,
+            "auth_login": auth_login or None,
+            "auth_password": auth_password,
+            "disable_tls": disable_tls or None,
+            "cert_file": cert_file,
+            "key_file": key_file,
+            "key_file_password": key_file_password,
+            "database": database,
+            **others,
+        }
+        keywords = {**self.keywords, **{key: value for key, value in new.items() if value is not None}}
+        changes["keywords"] = MappingProxyType(keywords)
         try:
             return dataclasses.replace(self, tls=dataclasses.replace(self.tls, **tls), **changes)
         except ValueError as error:
