@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .config import log_level_number
-from .errors import ArgumentError, PluginError, UnknownAttributeError
+from .errors import ArgumentError, PluginError, RequestError, StartError, UnknownAttributeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -147,8 +147,19 @@ def _set_logging_level(manager: Manager, level: Any) -> bool:
     return manager.set_logging_level(level)
 
 
+async def _reload(manager: Manager) -> list[str]:
+    try:
+        return await manager.reload()
+    except StartError as error:
+        raise RequestError(f"reloading the settings failed: {error}") from None
+
+
 def manager_commands(manager: Manager) -> list[Command]:
     """Return the commands that every Manager has."""
+
+    async def reload(_peer: object) -> list[str]:
+        return await _reload(manager)
+
     return [
         Command(name="identity", function=lambda _peer: manager.identity(), administrator=False),
         Command(name="link", function=manager.link, administrator=False),
@@ -156,6 +167,7 @@ def manager_commands(manager: Manager) -> list[Command]:
         Command(name="acquire_lock", function=manager.acquire_lock, administrator=False),
         Command(name="release_lock", function=manager.release_lock, administrator=False),
         Command(name="port", function=lambda _peer: manager.port),
+        Command(name="reload", function=reload),
         Command(name="set_logging_level", function=lambda _peer, level: _set_logging_level(manager, level)),
         Command(name="shutdown_manager", function=lambda _peer: manager.stop()),
     ]

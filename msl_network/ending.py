@@ -63,7 +63,7 @@ class Ending:
         self._manager = manager
         self._is_program = is_program
         self._last_act = last_act
-        self._limit = manager.config.limits.shutdown_timeout + PLUGINS + STORE + SPARE
+        self._limit = 0.0
         self._clock = threading.Timer(self._limit, self._end_by_force if is_program else self._give_up)
         self._clock.daemon = True
         self._is_told = threading.Lock()
@@ -117,6 +117,9 @@ class Ending:
 
     def _start_clock(self) -> None:
         if self._is_told.acquire(blocking=False):
+            # not before: the settings may be reloaded
+            self._limit = self._manager.config.limits.shutdown_timeout + PLUGINS + STORE + SPARE
+            self._clock.interval = self._limit
             try:
                 self._clock.start()
             except (RuntimeError, MemoryError) as error:  # the system has no room for another thread

@@ -241,13 +241,35 @@ class Hooks:
         begun: list[object] = []
         try:
             for impl in self._implementations("started"):
-                await _start(impl, manager)
+                await _agreed_later(impl, "started", manager=manager)
                 begun.append(impl.plugin)
         except StartError:
             for impl in self._implementations("stopping"):
                 if impl.plugin in begun:
                     await _heard_later(impl, "stopping", manager=manager)
             raise
+
+    async def reload(self, made: Mapping[str, object]) -> list[tuple[str, Callable[[], None]]]:
+        """Check: every plugin must be able to work with its new settings.
+
+        Args:
+            made: The object that is made of the new settings of a plugin, by name; the others get themselves.
+
+        Returns:
+            What makes the changes, with the name of the plugin.
+
+        Raises:
+            StartError: If one is not.
+        """
+        changes: list[tuple[str, Callable[[], None]]] = []
+        for impl in self._implementations("reload"):
+            change = await _agreed_later(impl, "reload", settings=made.get(impl.plugin_name, impl.plugin))
+            if callable(change):
+                changes.append((impl.plugin_name, change))
+            elif change is not None:
+                kind = type(change).__name__
+                raise PluginError(impl.plugin_name, f"reload: it returned {kind}, allowed is a function or None")
+        return changes
 
     async def stopping(self, manager: Manager) -> None:
         """Tell: everybody has left."""
@@ -470,15 +492,15 @@ async def _heard_later(impl: Any, hook: str, **values: object) -> None:
         _shrug(impl, hook, error)
 
 
-async def _start(impl: Any, manager: Manager) -> None:
+async def _agreed_later(impl: Any, hook: str, **values: object) -> Any:
     try:
-        await _call(impl, manager=manager)
+        return await _call(impl, **values)
     except StartError:
         raise
     except FAILURES_LATER as error:
         # a plugin that could not prepare cannot be trusted to refuse anybody
-        logger.exception("plugin %r failed in 'started'", impl.plugin_name)
-        raise PluginError(impl.plugin_name, _failed("started", error)) from error
+        logger.exception("plugin %r failed in %r", impl.plugin_name, hook)
+        raise PluginError(impl.plugin_name, _failed(hook, error)) from error
 
 
 def _shrug(impl: Any, hook: str, error: BaseException, *, brief: bool = False) -> None:

@@ -44,8 +44,9 @@ import pluggy
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
+    from typing import Any
 
     from .codec import Codec
     from .commands import Command
@@ -168,8 +169,11 @@ def open_store(location: str | None) -> AbstractAsyncContextManager[Store] | Non
 def configure_tls(context: ssl.SSLContext) -> None:
     """Change the TLS settings, before the Manager listens (*tell*).
 
-    Called once when the Manager starts, in a worker thread, so that files may be read; not called if TLS is off. With
-    ``context.verify_mode = ssl.CERT_OPTIONAL`` and ``context.load_verify_locations(...)`` a peer is asked for a
+    Called when the Manager starts, in a worker thread, so that files may be read; not called if TLS is off. Again for
+    each `reload`, with other TLS settings, for the connections to come; if your plugin implements that, on the object
+    that is made of the new section.
+
+    With ``context.verify_mode = ssl.CERT_OPTIONAL`` and ``context.load_verify_locations(...)`` a peer is asked for a
     certificate: one that does not pass ends its connection, one that does is ``peer.certificate``. With
     ``CERT_REQUIRED`` nobody could say to a peer without one what is missing.
 
@@ -177,7 +181,7 @@ def configure_tls(context: ssl.SSLContext) -> None:
         context: The settings for all connections, with the Manager's own certificate and key.
 
     Raises:
-        StartError: If they cannot be made; whatever is raised, the Manager does not start.
+        StartError: If they cannot be made; whatever is raised, the Manager does not start, or all stays as it is.
     """
 
 
@@ -242,6 +246,28 @@ async def started(manager: Manager) -> None:
 
     Raises:
         StartError: If the Manager must not run this way; it stops with that text.
+    """
+
+
+@hookspec
+async def reload(settings: Any) -> Callable[[], None] | None:
+    """Take new settings without a restart (*check*).
+
+    Called when the Manager is told to read its settings again, after all of them have been read and found good. Check
+    and read here what there is to check and to read, and return a function that makes the change: it is called,
+    together with those of the other plugins, when all agree. Peers stay; the core revokes what was authorized.
+
+    Args:
+        settings: A new object of your class, made of its section as it is now; no other hook of it is called but
+            `configure_tls`. The plugin itself if it has no section: it is no dataclass, or was handed to the Manager.
+
+    Returns:
+        What makes the change. It runs on the event loop, must not wait, and should not fail. Have it copy to yourself
+        the settings that you take: those that differ afterwards, as those of a plugin without this hook, are named in a
+        warning, because they need a restart. None if there is nothing to do.
+
+    Raises:
+        StartError: If you cannot work with them, e.g. ``ConfigError``; whatever is raised, no setting changes.
     """
 
 

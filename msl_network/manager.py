@@ -44,6 +44,7 @@ from .peer import Peer, PeerLost
 from .plugins import load
 from .protocol import Event
 from .registry import ClientMember, Registry
+from .reloading import prepare
 from .resolver import Resolver
 from .router import Router
 from .running import run
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .config import Limits
+    from .hooks import Hooks
     from .outbox import Touched
     from .service import Service
     from .store import Store
@@ -111,10 +114,10 @@ class Manager:
         self._port = self.config.port if listen else 0
         self.cert_file: Path | None = None
         """The certificate that peers are shown; from the start of `serve`, if there is TLS."""
+        self._context: ssl.SSLContext | None = None
         self._registry: Registry[Peer] = Registry(max_calls=self.config.limits.pending)
         self._resolver = Resolver(self.config.limits.resolve_timeout)
-        patience = min(self.config.limits.handshake_timeout, self.config.limits.prompt_timeout)
-        self.throttle = Throttle(min(LONGEST, patience / 2), anyio.current_time)
+        self.throttle = Throttle(_longest_delay(self.config.limits), anyio.current_time)
         """Slows down whoever guesses passwords."""
         self._commands = CommandTable()
         self._touched: list[Touched] = []
@@ -135,6 +138,7 @@ class Manager:
         self._has_joined: anyio.Event | None = None  # while somebody waits for a Service
         self._running: AsyncExitStack | None = None
         self._has_served = False
+        self._reloading = anyio.Lock()
 
     def __repr__(self) -> str:
         return f"<{self.network_name}>"
@@ -188,7 +192,6 @@ class Manager:
         """Serve from the opening of the store to its end; what hangs in a connection stays in `tasks`."""
         async with AsyncExitStack() as stack:
             stack.callback(self._resolver.close)
-            context: ssl.SSLContext | None = None
             sockets: list[socket.socket] = []
             if self._listens:
                 # first of all: whoever connects waits for the rest, and a port in use is known before a file is touched
@@ -196,7 +199,7 @@ class Manager:
                 for sock in sockets:
                     stack.callback(sock.close)
                 self._port = sockets[0].getsockname()[1]
-                context = await anyio.to_thread.run_sync(self._tls_context)
+                self.cert_file, self._context = await anyio.to_thread.run_sync(self._tls, self.config, self.hooks)
             self.store = await stack.enter_async_context(self.hooks.open_store(self.config.store, self.config.database))
             listeners = await listen(sockets, self.config.transport)
             await self.hooks.started(self)
@@ -204,9 +207,9 @@ class Manager:
             try:
                 async with anyio.create_task_group() as accepting:
                     for listener in listeners:
-                        accepting.start_soon(self._accept, listener, connections, context)
+                        accepting.start_soon(self._accept, listener, connections)
                     accepting.start_soon(self._look_after)
-                    tls = f"TLS {'ENABLED' if context else 'DISABLED'}" if self._listens else "in memory only"
+                    tls = f"TLS {'ENABLED' if self._context else 'DISABLED'}" if self._listens else "in memory only"
                     logger.info("Network Manager running on %s:%d (%s)", self.hostname, self.port, tls)
                     self._say_who_may_come()
                     task_status.started(self)
@@ -244,6 +247,42 @@ class Manager:
                 await self._is_empty.wait()
             with anyio.CancelScope(deadline=plugins_until):
                 await self.hooks.stopping(self)
+
+    async def reload(self, config: Config | None = None) -> list[str]:
+        """Take changed settings without a restart: for new decisions and connections; connected peers stay.
+
+        Args:
+            config: The settings; None for those of now, read again from their file, with the keywords laid over them
+                that were laid over the first ones.
+
+        Returns:
+            The settings that differ but need a restart, as they stand in the file: ``[manager] port``. They stay.
+
+        Raises:
+            StartError: If something is wrong, and then nothing changes; the text says why in one line.
+        """
+        async with self._reloading:
+            try:
+                if self._connections is None or self.is_stopping:
+                    raise StartError(f"{self.network_name} does not serve")  # noqa: TRY301 - as whatever else is wrong
+                new = await prepare(self.config, config, self.hooks, self._tls)
+                level, limits = self.config.log_level_number(), new.config.limits
+                self.config, self.cert_file, self._context = new.config, new.cert_file, new.context
+                self._registry.limit_calls(limits.pending)
+                self._resolver.timeout = limits.resolve_timeout
+                self.throttle.longest = _longest_delay(limits)
+                self._room.places = limits.max_handshakes
+                if self.config.log_level_number() != level:  # else what an administrator has set stays
+                    self.set_logging_level(self.config.log_level)
+                self.revoke_authorizations()
+                stays = new.change(self.hooks)
+            except StartError as error:
+                logger.error("reloading the settings failed: %s", error)  # noqa: TRY400 - a mistake in them
+                raise
+        logger.info("the settings are reloaded, from %s", self.config.source or "no file")
+        if stays:
+            logger.warning("changed in the settings, but it needs a restart: %s", ", ".join(stays))
+        return stays
 
     @property
     def is_stopping(self) -> bool:
@@ -527,9 +566,7 @@ class Manager:
 
     # Private
 
-    async def _accept(
-        self, listener: Listener, connections: anyio.abc.TaskGroup, context: ssl.SSLContext | None
-    ) -> None:
+    async def _accept(self, listener: Listener, connections: anyio.abc.TaskGroup) -> None:
         is_said = False
         try:
             while True:
@@ -550,7 +587,7 @@ class Manager:
                     with anyio.CancelScope(shield=True):
                         await accepted.discard()
                     raise
-                connections.start_soon(self.new_connection, accepted, context)
+                connections.start_soon(self.new_connection, accepted, self._context)
                 await anyio.lowlevel.checkpoint()  # it takes its place, and others their turn
         finally:
             with anyio.CancelScope(shield=True):
@@ -558,11 +595,11 @@ class Manager:
 
     async def _look_after(self) -> None:
         """Look, again and again, who takes nothing of what is kept for it, and how much is kept for all."""
-        limits = self.config.limits
-        # so that not much more than the limit comes between two looks
-        pause = min(LOOK, limits.outbox_timeout / 2, limits.max_memory / A_SECOND)
         held = 0
         while True:
+            limits = self.config.limits
+            # so that not much more than the limit comes between two looks
+            pause = min(LOOK, limits.outbox_timeout / 2, limits.max_memory / A_SECOND)
             await anyio.sleep(pause / 10 if held * 2 > limits.max_memory else pause)
             now = monotonic()
             for peer in list(self._peers):
@@ -665,22 +702,28 @@ class Manager:
             raise AuthorizationError("only a connected Client may ask for that")
         return peer.member
 
-    def _tls_context(self) -> ssl.SSLContext | None:
+    def _tls(self, config: Config, hooks: Hooks) -> tuple[Path | None, ssl.SSLContext | None]:
+        """Return the certificate for peers, and the TLS settings; nothing if there is no TLS."""
         from .tls import ensure_certificate, server_context  # noqa: PLC0415 - only who uses TLS pays for it
 
-        tls = self.config.tls
-        if not tls.enabled:
-            return None
+        tls = config.tls
+        if not (tls.enabled and self._listens):
+            return None, None
         password = tls.key_file_password.value if tls.key_file_password else None
-        self.cert_file, key_file = ensure_certificate(
+        cert_file, key_file = ensure_certificate(
             cert_file=Path(tls.cert_file) if tls.cert_file else None,
             key_file=Path(tls.key_file) if tls.key_file else None,
             key_file_password=password,
-            host=self.config.host,
+            host=config.host,
         )
-        context = server_context(self.cert_file, key_file, password)
-        self.hooks.configure_tls(context)
-        return context
+        context = server_context(cert_file, key_file, password)
+        hooks.configure_tls(context)
+        return cert_file, context
+
+
+def _longest_delay(limits: Limits) -> float:
+    """Return how long answers of somebody who guesses are held back at most, in seconds."""
+    return min(LONGEST, min(limits.handshake_timeout, limits.prompt_timeout) / 2)
 
 
 def _text(name: str, value: object) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-__all__ = ["Found", "find", "installed", "load"]
+__all__ = ["Found", "check_names", "find", "installed", "load", "make"]
 
 _TARGET: Final = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
@@ -153,6 +153,42 @@ def load(config: Config, extra: Sequence[object] = ()) -> Hooks:
     return hooks
 
 
+def check_names(config: Config, offered: Mapping[str, Sequence[Found]]) -> None:
+    """Check, without importing any, that there are the plugins that settings name.
+
+    Args:
+        config: The settings.
+        offered: What `installed` returned.
+
+    Raises:
+        ConfigError: If there is none of a name.
+        PluginError: If two installed packages offer it.
+    """
+    _check_sections(config, offered)
+    for name in config.enabled_plugins():
+        find(config, name, offered)
+
+
+def make(config: Config, name: str, offered: Mapping[str, Sequence[Found]] | None = None) -> object | None:
+    """Make an object of the new section of a plugin that is enabled already.
+
+    Args:
+        config: The settings, which hold the section.
+        name: The name of the plugin.
+        offered: What `installed` returned, if it is at hand.
+
+    Returns:
+        The object; None if the plugin takes no settings.
+
+    Raises:
+        ConfigError: If the section is wrong.
+        PluginError: If the plugin cannot be made of it.
+    """
+    found = find(config, name, offered)
+    factory, has_settings = _factory(config, found)
+    return _make(config, found, factory, has_settings=True) if has_settings else None
+
+
 def _check_sections(config: Config, offered: Mapping[str, Sequence[Found]]) -> None:
     known = {*offered, *config.enabled_plugins()}
     for name, section in config.sections.items():
@@ -173,23 +209,37 @@ def _key(config: Config, name: str) -> str:
 
 
 def _build(config: Config, found: Found) -> object:
+    factory, has_settings = _factory(config, found)
+    return _make(config, found, factory, has_settings=has_settings)
+
+
+def _factory(config: Config, found: Found) -> tuple[Any, bool]:
+    """Return what makes a plugin, and whether it takes settings."""
     factory = _import(found, None if found.distribution else config.folder)
-    section = {key: value for key, value in config.sections.get(found.name, {}).items() if key != "use"}
-    where = f"plugins.{found.name}"
     if not callable(factory):
         raise PluginError(found.name, f"{found.target} is no class")
     has_settings = dataclasses.is_dataclass(factory) and isinstance(factory, type)
+    section = _section(config, found)
     if section and not has_settings:
         raise ConfigError(
             f"takes no settings: {found.target} is no dataclass",
             source=config.source,
-            section=where,
+            section=f"plugins.{found.name}",
             key=next(iter(section)),
         )
+    return factory, has_settings
+
+
+def _section(config: Config, found: Found) -> dict[str, Any]:
+    return {key: value for key, value in config.sections.get(found.name, {}).items() if key != "use"}
+
+
+def _make(config: Config, found: Found, factory: Any, *, has_settings: bool) -> object:
     try:
-        if has_settings:
-            return build(factory, section, source=config.source, section=where, base=config.folder)
-        return factory()
+        if not has_settings:
+            return factory()
+        where = f"plugins.{found.name}"
+        return build(factory, _section(config, found), source=config.source, section=where, base=config.folder)
     except StartError:
         raise
     except (Exception, SystemExit) as error:

@@ -101,12 +101,20 @@ class Registry(Generic[P]):
     """
 
     def __init__(self, *, max_calls: int) -> None:
-        self.max_calls = max_calls
-        self.max_calls_of_service = max_calls * CLIENTS_AT_THEIR_LIMIT
+        self.limit_calls(max_calls)
         self.clients: dict[str, ClientMember[P]] = {}
         """By network name."""
         self.services: dict[str, ServiceMember[P]] = {}
         """By bare name."""
+
+    def limit_calls(self, max_calls: int) -> None:
+        """Set how many requests may be unanswered; those that are too many by now are still answered.
+
+        Args:
+            max_calls: As for the class.
+        """
+        self.max_calls = max_calls
+        self.max_calls_of_service = max_calls * CLIENTS_AT_THEIR_LIMIT
 
     # Coming and going
 

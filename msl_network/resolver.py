@@ -43,7 +43,8 @@ class Resolver:
     """
 
     def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+        self.timeout = timeout
+        """How long a look-up may take, in seconds."""
         self._names: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._running: dict[str, anyio.Event] = {}
         self._threads = Threads(MAX_LOOKUPS, "host names")
@@ -71,7 +72,7 @@ class Resolver:
         done = self._running[ip_address] = anyio.Event()
         name, keep = ip_address, KEEP_LATE
         try:
-            with anyio.move_on_after(self._timeout):
+            with anyio.move_on_after(self.timeout):
                 name = await self._threads.run(_host_name, ip_address)
                 keep = KEEP
             # not reached if whoever asked was cancelled, which says nothing about the address

@@ -64,7 +64,8 @@ class Throttle:
     """
 
     def __init__(self, longest: float, clock: Callable[[], float]) -> None:
-        self._longest = longest
+        self.longest = longest
+        """The longest delay, in seconds."""
         self.clock = clock
         """Tells the time, in seconds."""
         self._failures: dict[str, tuple[int, float]] = {}  # how many, and when the last; the oldest comes first
@@ -76,7 +77,7 @@ class Throttle:
             ip_address: The numeric address of the peer.
         """
         count = self._count(origin(ip_address)) - FREE
-        return min(FIRST * 2 ** (count - 1), self._longest) if count > 0 else 0.0
+        return min(FIRST * 2 ** (count - 1), self.longest) if count > 0 else 0.0
 
     def fail(self, ip_address: str) -> bool:
         """Note that an attempt to log in failed.

@@ -26,7 +26,7 @@ from msl_network.messages import is_clean
 from msl_network.settings import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from msl_network import Manager, Peer
 
@@ -118,6 +118,17 @@ class Certificate:
         """
         if not manager.config.tls.enabled:
             raise StartError("the plugin 'certificate' needs TLS; enable it in [manager.tls], or take it out of auth")
+
+    @hookimpl
+    async def reload(self, settings: Certificate) -> Callable[[], None]:
+        """Read certificates by the new settings; `configure_tls` of these has loaded the files already."""
+
+        def change() -> None:
+            self.ca_file, self.crl_file = settings.ca_file, settings.crl_file
+            self.user, self.mapping = settings.user, settings.mapping
+            self.__post_init__()
+
+        return change
 
     @hookimpl
     async def authenticate(self, peer: Peer) -> None:

@@ -52,6 +52,7 @@ class Hostname:
 
     def __post_init__(self) -> None:
         self._table: _Table | None = None
+        self._stored: list[str] = []
         self._trusted: frozenset[str] = frozenset()
 
     @hookimpl
@@ -63,9 +64,8 @@ class Hostname:
         except StoreError as error:
             # a read-only database: what is in it counts, but an empty list must not lock out this computer
             logger.warning("the names of this computer cannot be added to the trusted host names: %s", error)
-        await self._read()
-        if not self._trusted:
-            self._trusted = _own_names()
+        self._stored = await self._table.names()
+        self._trust()
 
     @hookimpl
     async def authenticate(self, peer: Peer) -> None:
@@ -76,6 +76,20 @@ class Hostname:
             names |= _own_names()
         if not names & self._trusted:
             raise AuthenticationError(f"{hostname!r} is not a trusted hostname")
+
+    @hookimpl
+    async def reload(self, settings: Hostname) -> Callable[[], None]:
+        """Trust the names that are in the configuration and in the store now."""
+        before = self._stored
+        stored = await self._open_table().names()
+
+        def change() -> None:
+            self.hostnames = settings.hostnames
+            if self._stored is before:  # else an administrator has changed the list meanwhile
+                self._stored = stored
+            self._trust()
+
+        return change
 
     @hookimpl
     def commands(self) -> list[Command]:
@@ -93,7 +107,7 @@ class Hostname:
             "hostname",
             help="add, remove or list the trusted computers",
             description="Manage the trusted computers of a Manager that is started with --auth-hostname. "
-            "It reads the list when it starts.",
+            "It reads the list when it starts, and when it is told to reload its settings.",
         )
         actions = ["insert", "add", "remove", "delete", "list"]
         parser.add_argument("action", choices=actions, help="what to do")
@@ -102,8 +116,15 @@ class Hostname:
         parser.set_defaults(run=_run)
 
     async def _read(self) -> None:
-        names = [*self.hostnames, *await self._open_table().names()]
-        self._trusted = frozenset(name.casefold() for name in names)
+        self._stored = await self._open_table().names()
+        self._trusted = self._listed()
+
+    def _trust(self) -> None:
+        # of an empty list, as of a database that cannot be written to, this computer is not to be locked out
+        self._trusted = self._listed() or _own_names()
+
+    def _listed(self) -> frozenset[str]:
+        return frozenset(name.casefold() for name in (*self.hostnames, *self._stored))
 
     def _open_table(self) -> _Table:
         if self._table is None:

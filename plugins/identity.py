@@ -11,8 +11,12 @@ routing by name. It must not know how a peer proved who it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from msl_network import Identity, IdentityError, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["IdentityRules"]
 
@@ -42,3 +46,12 @@ class IdentityRules:
         reserved = {other.lower() for other in self.reserved}
         if name.lower() in reserved or any(name.lower().startswith(f"{other}[") for other in reserved):
             raise IdentityError(f"the name {name!r} is reserved, choose another", wire_name="NameError")
+
+    @hookimpl
+    async def reload(self, settings: IdentityRules) -> Callable[[], None]:
+        """Check by the new settings who comes from now on."""
+
+        def change() -> None:
+            self.max_name_length, self.reserved = settings.max_name_length, settings.reserved
+
+        return change

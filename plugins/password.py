@@ -12,8 +12,12 @@ Rule of this file: the password is compared in constant time and never shown. It
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msl_network import AuthenticationError, Handshake, Secret, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Password"]
 
@@ -37,3 +41,12 @@ class Password:
         """Refuse a peer that does not know the password."""
         if not self.password.matches(await handshake.ask("password", handshake.network_name)):
             raise AuthenticationError("Wrong Manager password")
+
+    @hookimpl
+    async def reload(self, settings: Password) -> Callable[[], None]:
+        """Ask for the password that is in the settings now; who is connected stays."""
+
+        def change() -> None:
+            self.password = settings.password
+
+        return change

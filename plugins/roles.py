@@ -30,9 +30,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from anyio import to_thread
-
-from msl_network import AuthorizationError, Command, Config, ConfigError, RequestError, hookimpl
+from msl_network import AuthorizationError, ConfigError, hookimpl
 from msl_network.settings import build, nearest
 
 if TYPE_CHECKING:
@@ -105,7 +103,6 @@ class Roles:
     rules: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._manager: Manager | None = None
         self._public: frozenset[str] = frozenset()
         self._prepare()
 
@@ -117,7 +114,6 @@ class Roles:
     @hookimpl
     async def started(self, manager: Manager) -> None:
         """Find out what everybody may ask of the Manager."""
-        self._manager = manager
         self._public = frozenset(manager.identity()["attributes"])
 
     @hookimpl
@@ -138,9 +134,14 @@ class Roles:
             self._check(peer, "serve", identity.name, "")
 
     @hookimpl
-    def commands(self) -> list[Command]:
-        """Let administrators have the rules read anew."""
-        return [Command(name="roles.reload", function=self._reload)]
+    async def reload(self, settings: Roles) -> Callable[[], None]:
+        """Decide by the new rules from now on."""
+
+        def change() -> None:
+            self.default, self.users, self.rules = settings.default, settings.users, settings.rules
+            self._prepare()
+
+        return change
 
     def roles_of(self, peer: Peer) -> frozenset[str]:
         """Return the roles of a peer: those that its authentication told, and those of its user.
@@ -189,26 +190,6 @@ class Roles:
         reason = self.refusal(peer, action, service, method)
         if reason:
             raise AuthorizationError(reason)
-
-    async def _reload(self, _peer: Peer) -> int:
-        """Read the rules anew from the file of the settings; returns how many there are."""
-        manager = self._manager
-        if manager is None or not manager.config.source:
-            raise RequestError("the settings of this Manager are in no file that could be read anew")
-        try:
-            new = await to_thread.run_sync(self._read, manager)
-        except ConfigError as error:
-            raise RequestError(f"the rules stay as they are: {error}") from None
-        self.default, self.users, self.rules = new.default, new.users, new.rules
-        self._prepare()
-        manager.revoke_authorizations()
-        return len(self.rules)
-
-    def _read(self, manager: Manager) -> Roles:
-        config = Config.load(manager.config.source)
-        name = next(name for name, plugin in manager.hooks.plugins if plugin is self)
-        section = {key: value for key, value in config.sections.get(name, {}).items() if key != "use"}
-        return build(Roles, section, source=config.source, section=f"plugins.{name}", base=config.folder)
 
 
 class _Question(NamedTuple):

@@ -107,6 +107,15 @@ class Token:
             logger.warning("there are no tokens yet, so nobody can come in; add one with: msl-network token add NAME")
 
     @hookimpl
+    async def reload(self, settings: Token) -> Callable[[], None]:
+        """Give new tokens the new lifetime; who decides on the others is found when the Manager starts."""
+
+        def change() -> None:
+            self.lifetime = settings.lifetime
+
+        return change
+
+    @hookimpl
     async def authenticate(self, peer: Peer, handshake: Handshake) -> None:
         """Let in who has a token that is good now, and have the other plugin decide on the others, if there is one."""
         if self._other is None:

@@ -100,7 +100,7 @@ async def test_look_up_takes_no_longer_than_its_limit(server: NameServer, clock:
     assert len(server.asked) == 1
     server.is_open.set()
     clock[0] += resolver.KEEP_LATE
-    names._timeout = LONG
+    names.timeout = LONG
     assert await names.lookup("10.0.0.7") == "pc7.lab"
 
 

@@ -276,3 +276,33 @@ async def test_cli_without_names(tmp_path: Path, action: str) -> None:
     with pytest.raises(StartError, match=r"No hostnames were (added|removed): name at least one"):
         await hostname(tmp_path / "lab.db", action)
     assert not (tmp_path / "lab.db").exists()
+
+
+async def test_another_list(store: Store) -> None:
+    """After a reload the names of the settings are trusted, and those that the store has by now."""
+    plugin = await start(store, "old.lab")
+    await store.hostnames.insert("Added.lab")
+    change = await plugin.reload(Hostname(["New.lab"]))
+    peers = [FakePeer(domain=name) for name in ("old.lab", "new.lab", "added.lab")]
+    assert [await is_trusted(plugin, peer) for peer in peers] == [True, False, False]
+    change()
+    assert [await is_trusted(plugin, peer) for peer in peers] == [False, True, True]
+    assert await is_trusted(plugin, LOCAL)
+
+
+async def test_an_administrator_is_not_overruled(store: Store) -> None:
+    """What is added while other plugins still think about their settings stays trusted."""
+    plugin = await start(store)
+    change = await plugin.reload(Hostname())
+    await ask(plugin, "insert", "added.lab")
+    change()
+    assert await is_trusted(plugin, FakePeer(domain="added.lab"))
+
+
+async def test_a_list_that_became_empty(store: Store) -> None:
+    """This computer is not locked out, as at the start."""
+    plugin = await start(store)
+    for name in await store.hostnames.list():
+        await store.hostnames.delete(name)
+    (await plugin.reload(Hostname()))()
+    assert await is_trusted(plugin, LOCAL)

@@ -51,3 +51,15 @@ async def test_the_settings() -> None:
 def test_it_keeps_all_promises() -> None:
     """Those that every plugin has to keep."""
     assert "judges_identities" in check_plugin(IdentityRules, settings={"max_name_length": 100})
+
+
+async def test_other_rules() -> None:
+    """After a reload those of the settings hold."""
+    rules = IdentityRules()
+    change = await rules.reload(IdentityRules(max_name_length=3, reserved=["lab"]))
+    await rules.check_identity(client("long name"))
+    change()
+    await rules.check_identity(client("Manager"[:3]))
+    for name in ("long name", "lab"):
+        with pytest.raises(IdentityError):
+            await rules.check_identity(client(name))

@@ -71,3 +71,14 @@ def test_it_keeps_all_promises(backend: str) -> None:
     """Those that every plugin has to keep."""
     done = check_plugin(Password, settings={"password": "geheim"}, answers=["geheim"], backend=backend)
     assert {"lets_in", "refuses", "asks_two_at_once"} <= set(done)
+
+
+async def test_another_password() -> None:
+    """After a reload the new one lets in, and the old one does no longer."""
+    plugin = Password(Secret("old"))
+    change = await plugin.reload(Password(Secret("new")))
+    await plugin.authenticate(FakeHandshake(password="old"))  # until all plugins agree
+    change()
+    await plugin.authenticate(FakeHandshake(password="new"))
+    with pytest.raises(AuthenticationError):
+        await plugin.authenticate(FakeHandshake(password="old"))
