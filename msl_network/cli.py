@@ -1,6 +1,6 @@
 """The command line: ``msl-network`` and ``python -m msl_network``.
 
-    start, config, plugins                      here
+    start, reload, config, plugins              here
     keygen, certgen, certdump, delete           `cli_files`
     plugin                                      `cli_plugin`
     user, hostname, ...                         their plugins (`cli_commands`)
@@ -42,6 +42,9 @@ __all__ = ["Context", "main"]
 PROGRAM: Final = "msl-network"
 
 _MORE_COMMANDS: Final = "; plugins that a file enables add more (--config FILE)"
+
+_UNREAD: Final = frozenset({"reload"})
+"""The commands for which the file of --config is only a name: a Manager reads it, with an environment of its own."""
 
 _HELP: Final = frozenset({"-h", "--help"})
 _VERSION: Final = frozenset({"-V", "--version"})
@@ -131,7 +134,7 @@ def _run(words: list[str]) -> int:
     # our own commands do without plugins, and so they work when one is broken
     is_own = _command(rest) in own.commands or not _VERSION.isdisjoint(rest[:1])
     try:
-        config = Config.load(given.config) if given.config is not None else Config()
+        config = _config_of(given.config, is_read=_command(rest) not in _UNREAD)
         hooks = Hooks([]) if is_own else load(config)
     except StartError:
         if not needs_help:
@@ -145,6 +148,12 @@ def _run(words: list[str]) -> int:
 
         result = anyio.run(_await, result)
     return int(result or 0)
+
+
+def _config_of(file: str | None, *, is_read: bool) -> Config:
+    if file is None:
+        return Config()
+    return Config.load(file) if is_read else Config(source=file)
 
 
 def _command(words: list[str]) -> str:
@@ -216,6 +225,7 @@ def _parser() -> _MainParser:
         title="commands", metavar="COMMAND", required=True, action=_Commands, parser_class=_Parser
     )
     _add_start(parser.subparsers)
+    _add_reload(parser.subparsers)
     _add_config(parser.subparsers)
     plugins = parser.subparsers.add_parser(
         "plugins",
@@ -303,6 +313,30 @@ def _start(args: argparse.Namespace, context: Context) -> int:
         without=tuple(dict.fromkeys((*context.config.without, *given.get("without", ())))) or None,
     )
     run(Manager(config), is_program=True)
+    return 0
+
+
+def _add_reload(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = subparsers.add_parser(
+        "reload",
+        help="have a Manager that runs read its settings again",
+        description="Have the Manager that runs on this computer, as this user, read its settings again (SIGHUP), and "
+        "wait until it has. Connected peers stay. If something is wrong, nothing changes, and the exit status is 1.",
+        epilog="examples:\n  msl-network reload\n  msl-network reload --config lab.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--config", metavar="FILE", help="the TOML file of the Manager, if several run")
+    command.set_defaults(run=_reload)
+
+
+def _reload(_: argparse.Namespace, context: Context) -> int:
+    from .hang_up import ask_to_reload  # noqa: PLC0415 - start-up time
+
+    name, stays = ask_to_reload(context.config.source)
+    print(f"{name} has reloaded its settings")
+    if stays:
+        print(f"note: changed, but it needs a restart: {', '.join(stays)}")
     return 0
 
 

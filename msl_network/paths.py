@@ -30,6 +30,7 @@ __all__ = [
     "logs",
     "make_private_folder",
     "new_log_file",
+    "running",
     "write_private",
 ]
 
@@ -107,6 +108,15 @@ def new_log_file(now: datetime, root: Path | None = None) -> Path:
         root: The folder to use in place of :func:`home`.
     """
     return logs(root) / f"manager-{now:%Y-%m-%d-%H-%M-%S}.log"
+
+
+def running(root: Path | None = None) -> Path:
+    """Return the folder in which Managers that run as programs say so.
+
+    Args:
+        root: The folder to use in place of :func:`home`.
+    """
+    return _root(root) / "run"
 
 
 def make_private_folder(path: Path) -> None:

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.abc
 
 from . import paths, systemd
 from .ending import Ending
 from .errors import ConnectError, StartError
+from .hang_up import HangUp
 from .log_writer import FLUSH, LogWriter, end, file_sink, text_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from .config import Config
     from .manager import Manager
@@ -64,7 +66,7 @@ MEBI: Final = 2**20
 
 
 def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None, *, is_program: bool = False) -> None:
-    """Run a Manager until it is stopped: by an administrator, SIGINT or SIGTERM.
+    """Run a Manager until it is stopped: by an administrator, SIGINT or SIGTERM. On SIGHUP it reloads its settings.
 
     Args:
         manager: The Manager, not started yet.
@@ -83,9 +85,12 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
         raise_descriptor_limit()
         log_only_what_is_shown()
     try:
-        with Ending(manager, is_program=is_program, last_act=lambda: end(handlers, FLUSH)) as ending:
+        with (
+            Ending(manager, is_program=is_program, last_act=lambda: end(handlers, FLUSH)) as ending,
+            HangUp(manager, is_program=is_program) as hang_up,
+        ):
             backend, options = event_loop(manager.config.event_loop)
-            anyio.run(_serve, manager, companion, ending, backend=backend, backend_options=options)
+            anyio.run(_serve, manager, companion, ending, hang_up, backend=backend, backend_options=options)
     except (StartError, ConnectError, BaseExceptionGroup) as problem:
         error = first_of(problem) if isinstance(problem, BaseExceptionGroup) else problem
         if isinstance(error, (StartError, ConnectError)):
@@ -281,10 +286,13 @@ def _indented(text: str) -> str:
     return "\n".join(f"    | {printable(line)}" for line in text.split("\n"))
 
 
-async def _serve(manager: Manager, companion: Callable[[], Awaitable[None]] | None, ending: Ending) -> None:
+async def _serve(
+    manager: Manager, companion: Callable[[], Awaitable[None]] | None, ending: Ending, hang_up: HangUp
+) -> None:
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(ending.watch)
         async with manager, anyio.create_task_group() as beside:
+            task_group.start_soon(hang_up.watch)
             beside.start_soon(systemd.report, manager)
             if companion is not None:
                 beside.start_soon(_stop_after, companion, manager)
