@@ -53,7 +53,7 @@ POLL: Final = 0.02
 READS: Final = 50
 """How often it is read until it is what a Manager wrote."""
 
-_NOT_FOUND: Final = "'msl-network reload' will not find this Manager: %s"
+_NOT_FOUND: Final = "'msl-network reload' will not find this Manager, send SIGHUP to its process instead: %s"
 
 NO_SIGNAL: Final = (
     "on Windows there is no signal that means to reload; send the administrator request instead: "
@@ -69,8 +69,8 @@ class HangUp:
 
     Args:
         manager: The Manager.
-        is_program: Whether the process is there for the Manager alone. Then the signal is ignored from the end of the
-            block on, so that it does not change how the process ends.
+        is_program: Whether the process is there for the Manager alone. Then the signal is ignored when the Manager has
+            stopped, so that it does not change how the process ends.
     """
 
     def __init__(self, manager: Manager, *, is_program: bool) -> None:
@@ -93,7 +93,8 @@ class HangUp:
     ) -> None:
         self._signals.put(False)
         if sys.platform != "win32" and self._before is not None:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN if self._is_program else self._before)
+            is_ending = self._is_program and self._manager.is_stopping
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ending else self._before)
 
     async def watch(self) -> None:
         """Have the Manager, which serves, reload whenever the signal comes."""
@@ -250,11 +251,13 @@ def _entry(facts: dict[str, Any]) -> Iterator[_Entry]:
 
     try:
         folder = paths.running()
+        if not folder.parent.is_dir():  # a Manager that needs no home is not given one for this
+            raise StartError(f"there is no folder {folder.parent}")  # noqa: TRY301 - as if it could not be made
         paths.make_private_folder(folder)
         # under this name nobody takes it for one that is left over, and readable by its owner only
         descriptor, temporary = tempfile.mkstemp(prefix="manager-", suffix=".tmp", dir=folder)
     except (OSError, StartError) as error:
-        logger.warning(_NOT_FOUND, error)
+        logger.info(_NOT_FOUND, error)
         yield _Entry(None, None, facts)
         return
     path = Path(temporary).with_suffix(".json")
@@ -264,7 +267,7 @@ def _entry(facts: dict[str, Any]) -> Iterator[_Entry]:
         entry.write()
         Path(temporary).replace(path)
     except OSError as error:  # a file system without locks
-        logger.warning(_NOT_FOUND, error)
+        logger.info(_NOT_FOUND, error)
         entry = _Entry(None, None, facts)
     try:
         yield entry

@@ -28,6 +28,7 @@ WHERE = "('python -X dev -m msl_network' shows where it comes from)"
 
 COMMANDS: dict[str, list[str]] = {
     "start": [],
+    "reload": [],
     "config": ["check", "show"],
     "plugins": [],
     "plugin": ["new"],
@@ -444,7 +445,7 @@ def test_help_names_every_command(run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["start"], ["plugins"], ["config", "check"], ["config", "show"], ["plugin", "new"]]
+    "words", [[], ["start"], ["reload"], ["plugins"], ["config", "check"], ["config", "show"], ["plugin", "new"]]
 )
 def test_help_has_examples_that_parse(words: list[str], run: Any) -> None:
     """Each example in the help is a command line that exists."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+from configparser import ConfigParser
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msl_network import Config, Limits
+from msl_network.cli import _parser
 
 from .pages import Terminals, blocks
 from .ports import free_port
@@ -46,7 +49,21 @@ def test_every_limit_has_its_row() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_languages(page: Path) -> None:
     """Each fenced block is of a language that these tests check."""
-    assert {block.language for block in blocks(page)} <= {"json", "toml", "python", "console"}
+    assert {block.language for block in blocks(page)} <= {"json", "toml", "python", "console", "ini"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_units(page: Path) -> None:
+    """The commands in a unit of systemd are commands that there are."""
+    for block in blocks(page):
+        if block.language == "ini":
+            unit = ConfigParser()
+            unit.optionxform = str  # type: ignore[assignment,method-assign]
+            unit.read_string(block.text)
+            for key in ("ExecStart", "ExecReload"):
+                program, *words = shlex.split(unit["Service"][key])
+                assert program.endswith("/msl-network")
+                assert _parser().parse_args(words).run
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

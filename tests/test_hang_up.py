@@ -59,7 +59,9 @@ class Lab:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder, **keywords)
         self.port = int(self.says(r"running on \S+:(\d+)")[1])
         until = time.monotonic() + DEADLINE
-        while all(self.process.pid != json.loads(entry.read_bytes())["pid"] for entry in entries()):
+        while "--database" not in words and all(
+            self.process.pid != json.loads(entry.read_bytes())["pid"] for entry in entries()
+        ):
             assert time.monotonic() < until, "it has written no file"
 
     def write(self, manager: str = "") -> None:
@@ -217,8 +219,7 @@ def test_the_command_line_still_holds(tmp_path: Path) -> None:
 WITH_TERMINAL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-if sys.argv[1] == "nohup":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[1] == "nohup" else signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
@@ -266,6 +267,18 @@ def test_a_terminal_that_is_closed_for_nohup(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
     assert "because the terminal is closed" not in (tmp_path / "lab" / "lab.log").read_text(encoding="utf-8")
+
+
+def test_without_a_home(tmp_path: Path, home: Path) -> None:
+    """A Manager that needs none is not given one: the signal works, and the log says that the command does not."""
+    folder = tmp_path / "lab"
+    with running(folder, "--database", "lab.db", start_new_session=True) as lab:
+        lab.process.send_signal(signal.SIGHUP)
+        lab.says("the settings are reloaded")
+    assert not home.exists()
+    assert f"will not find this Manager, send SIGHUP to its process instead: there is no folder {home}" in (
+        folder / "lab.log"
+    ).read_text(encoding="utf-8")
 
 
 def test_windows(monkeypatch: pytest.MonkeyPatch) -> None:
