@@ -339,6 +339,33 @@ async def test_not_accepted(transport: str, authority: Authority, kind: str) -> 
             await anyio.to_thread.run_sync(lambda: connect(**keywords))
 
 
+@pytest.mark.anyio
+async def test_other_settings(transport: str, authority: Authority, tmp_path: Path) -> None:
+    """After a reload another authority, a list of revoked ones and a mapping hold; who is connected stays."""
+    (tmp_path / "new").mkdir()
+    new = Authority(tmp_path / "new")
+    alice, bob, carol = authority.issue("alice"), new.issue("bob"), new.issue("carol")
+    async with Manager(config(transport, **settings(authority))) as manager:
+        keywords: dict[str, Any] = {"port": manager.port, "auto_save": True}
+        async with AsyncClient(**keywords, client_cert_file=alice) as client:
+            broken = settings(authority, crl_file=str(tmp_path / "none.pem"))
+            with pytest.raises(
+                StartError, match=r"none\.pem: cannot be read: No such file or directory; correct crl_file"
+            ):
+                await manager.reload(config(transport, **broken))
+            async with AsyncClient(**keywords, client_cert_file=alice):
+                pass
+            mapping = [{"match": ["CN=bob"], "user": "robert"}]
+            chosen = settings(new, crl_file=str(new.revoke(carol)), mapping=mapping, user="UID")
+            assert await manager.reload(config(transport, **chosen)) == []
+            for refused in (alice, carol):
+                with pytest.raises(RefusedError, match="does not accept the certificate"):
+                    async with AsyncClient(**keywords, client_cert_file=refused):
+                        raise AssertionError
+            async with AsyncClient(**keywords, client_cert_file=bob):
+                assert len((await client.identities())["clients"]) == 2
+
+
 # Files that are not as they should be
 
 

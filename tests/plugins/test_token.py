@@ -190,6 +190,19 @@ async def test_expired(store: Store, clock: list[datetime]) -> None:
     await come(plugin, endless)
 
 
+async def test_another_lifetime(store: Store, clock: list[datetime]) -> None:
+    """After a reload new tokens have it; who decides on those without a token needs a restart."""
+    plugin = await start(store, lifetime=3600.0)
+    old = await add(plugin, "old")
+    (await plugin.reload(Token(lifetime=60.0, otherwise="login")))()
+    assert (plugin.lifetime, plugin.otherwise) == (60.0, "")
+    new = await add(plugin, "new")
+    clock.append(START + timedelta(minutes=2))
+    await come(plugin, old)
+    with pytest.raises(AuthenticationError, match=r"^The token 'new' expired"):
+        await come(plugin, new)
+
+
 async def test_revoked(store: Store, clock: list[datetime]) -> None:
     """It is refused with the date; another one of that name may be added then, and is another token."""
     plugin = await start(store)
