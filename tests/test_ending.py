@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from msl_network import Config, Manager
+from msl_network.ending import Ending
+
 from .laboratory import DEADLINE, Script
 
 if TYPE_CHECKING:
@@ -345,3 +348,12 @@ run_forever(config=Config.from_dict({"manager": settings}), plugins=[Up()])
         assert status == 0
         assert "there is no clock: can't start new thread" in errors
         assert errors.rstrip().endswith("Network Manager stopped")
+
+
+def test_the_clock_of_reloaded_settings() -> None:
+    """The time in which all ends is that of the settings when the Manager is told to stop."""
+    manager = Manager(Config.from_dict({"manager": {"limits": {"shutdown_timeout": "2 s"}}}))
+    with Ending(manager, is_program=False, last_act=lambda: None) as ending:
+        manager.config = Config.from_dict({"manager": {"limits": {"shutdown_timeout": "70 s"}}})
+        ending._start_clock()
+        assert 70 < ending._clock.interval < 73

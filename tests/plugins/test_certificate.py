@@ -363,7 +363,8 @@ async def test_other_settings(transport: str, authority: Authority, tmp_path: Pa
                     async with AsyncClient(**keywords, client_cert_file=refused):
                         raise AssertionError
             async with AsyncClient(**keywords, client_cert_file=bob):
-                assert len((await client.identities())["clients"]) == 2
+                known: Any = await client.identities()
+                assert len(known["clients"]) == 2
 
 
 # Files that are not as they should be
