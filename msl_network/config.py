@@ -282,11 +282,11 @@ class Config:
         *,
         auth_hostname: bool = False,
         auth_login: bool = False,
-        auth_password: str | None = None,
+        auth_password: str | os.PathLike[str] | Secret | None = None,
         disable_tls: bool = False,
         cert_file: str | None = None,
         key_file: str | None = None,
-        key_file_password: str | None = None,
+        key_file_password: str | os.PathLike[str] | Secret | None = None,
         database: str | os.PathLike[str] | None = None,
         **others: Any,
     ) -> Config:
@@ -295,7 +295,8 @@ class Config:
         Args:
             auth_hostname: Let in trusted host names only.
             auth_login: Let in users with their password only.
-            auth_password: Let in only who knows this password, or that in the first line of this file.
+            auth_password: Let in only who knows this password, or that in the first line of this file. A `Secret` is a
+                password, whatever files there are; a path is that of a file.
             disable_tls: Do without TLS.
             cert_file: The certificate.
             key_file: Its private key.
@@ -328,24 +329,26 @@ class Config:
             without = changes.get("without", self.without)
             changes |= {"auth": auth, "without": tuple(name for name in without if name not in auth)}
         if auth_password is not None:
-            section = {**self.sections.get("password", {}), "password": secret_words([auth_password])}
+            password, auth_password = _password(auth_password)
+            section = {**self.sections.get("password", {}), "password": password}
             changes["sections"] = MappingProxyType({**self.sections, "password": section})
         files = {"cert_file": cert_file, "key_file": key_file}
         tls = convert(TLSSettings, {key: _plain(file) for key, file in files.items() if file is not None}, base=here)
         if disable_tls:
             tls["enabled"] = False
         if key_file_password is not None:
-            tls["key_file_password"] = Secret(secret_words([key_file_password]))
-        new = {
+            password, key_file_password = _password(key_file_password)
+            tls["key_file_password"] = Secret(password)
+        new: dict[str, Any] = {
             "auth_hostname": auth_hostname or None,
             "auth_login": auth_login or None,
             "auth_password": auth_password,
             "disable_tls": disable_tls or None,
-            "cert_file": cert_file,
-            "key_file": key_file,
+            "cert_file": tls.get("cert_file"),
+            "key_file": tls.get("key_file"),
             "key_file_password": key_file_password,
             "database": database,
-            **others,
+            **{key: changes[key] for key in given},
         }
         keywords = {**self.keywords, **{key: value for key, value in new.items() if value is not None}}
         changes["keywords"] = MappingProxyType(keywords)
@@ -393,16 +396,27 @@ def secret_words(words: Sequence[str]) -> str:
     Raises:
         ConfigError: If the file cannot be read.
     """
-    text = " ".join(words)
+    return _password(" ".join(words))[0]
+
+
+def _password(given: str | os.PathLike[str] | Secret) -> tuple[str, Path | Secret]:
+    """Return a password, and where it is to be found again: what was in a file then is not the name of that file."""
+    if isinstance(given, Secret):
+        return given.value, given
+    if isinstance(given, str) and not _is_file(given):
+        return given, Secret(given)
     try:
-        if not Path(text).is_file():
-            return text
-    except (OSError, ValueError):  # too long for a path, or a character that none may have
-        return text
-    try:
-        return first_line(Path(text))
+        return first_line(Path(given)), Path(given).absolute()
     except ValueError as error:
-        raise ConfigError(f"the password cannot be read from this file: {error}", source=text) from None
+        problem = f"the password cannot be read from this file: {error}"
+        raise ConfigError(problem, source=os.fspath(given)) from None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a path, or a character that none may have
+        return False
 
 
 def _check_integers(data: Mapping[str, Any], source: str) -> None:

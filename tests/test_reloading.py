@@ -208,6 +208,27 @@ async def test_keywords_stay_laid_over_the_file(tmp_path: Path, file: Path) -> N
         assert dict(manager.hooks.plugins)["password"].password == Secret("two")  # type: ignore[attr-defined]
 
 
+async def test_what_was_a_file_is_one(tmp_path: Path, file: Path) -> None:
+    """One that is gone does not make its name the password, nor does a file that is new make a text its name."""
+    words, text = tmp_path / "words.txt", "a text"
+    words.write_text("one\n", encoding="utf-8")
+    write(file)
+    async with Manager(Config.load(file).with_keywords(auth_password=str(words))) as manager:
+        words.unlink()
+        with pytest.raises(
+            ConfigError, match=r"words\.txt: the password cannot be read from this file: .*No such file"
+        ):
+            await manager.reload()
+        assert dict(manager.hooks.plugins)["password"].password == Secret("one")  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        config = Config.load(file).with_keywords(auth_password=text, cert_file="lab.crt")
+        (tmp_path / text).write_text("two\n", encoding="utf-8")
+        patch.chdir("/")
+        assert config.reread() == config
+        assert config.sections["password"]["password"] == text
+
+
 async def test_settings_of_a_program(tmp_path: Path) -> None:
     """It may hand over others; without a file they are as they were, and files that they name are read again."""
     secret = tmp_path / "password.txt"

@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from contextlib import closing, contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -357,14 +358,22 @@ def modes(home: Path) -> dict[str, str]:
     return {str(path.relative_to(home)): oct(stat.S_IMODE(path.lstat().st_mode)) for path in home.rglob("*")}
 
 
+def entry(home: Path) -> str:
+    """Wait for the file by which ``msl-network reload`` finds the Manager; return its path from the home."""
+    until = time.monotonic() + DEADLINE
+    while not (found := list((home / "run").glob("*.json"))):
+        assert time.monotonic() < until, "it has written no file"
+    return str(found[0].relative_to(home))
+
+
 def test_files_are_their_owners(home: Path) -> None:
     """33. Under umask 000, too, key, database and log are 0600, and all folders 0700; a certificate is public."""
     home.mkdir()
     private = {"keys/localhost.key", "manager.sqlite3", "manager.sqlite3-wal", "manager.sqlite3-shm"}
     with running(home, "--port", "0", umask="000") as (_, port), socket.create_connection(("127.0.0.1", port)):
         (log,) = (home / "logs").iterdir()
-        expected = dict.fromkeys({*private, f"logs/{log.name}"}, "0o600")
-        expected |= dict.fromkeys(["keys", "certs", "logs"], "0o700")
+        expected = dict.fromkeys({*private, f"logs/{log.name}", entry(home)}, "0o600")
+        expected |= dict.fromkeys(["keys", "certs", "logs", "run"], "0o700")
         assert modes(home) == {**expected, "certs/localhost.crt": "0o644"}
 
 
@@ -373,8 +382,8 @@ def test_files_in_chosen_places_are_their_owners(home: Path) -> None:
     home.mkdir()
     words = ["--database", "a/b/lab.db", "--log-file", "my.log", "--port", "0", "--disable-tls"]
     with running(home, *words, umask="000") as (_, port), socket.create_connection(("127.0.0.1", port)):
-        expected = dict.fromkeys(["a/b/lab.db", "a/b/lab.db-wal", "a/b/lab.db-shm", "my.log"], "0o600")
-        assert modes(home) == {**expected, "a": "0o700", "a/b": "0o700"}
+        private = ["a/b/lab.db", "a/b/lab.db-wal", "a/b/lab.db-shm", "my.log", entry(home)]
+        assert modes(home) == {**dict.fromkeys(private, "0o600"), **dict.fromkeys(["a", "a/b", "run"], "0o700")}
 
 
 def test_files_of_commands_are_their_owners(tmp_path: Path) -> None:
