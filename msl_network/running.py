@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.abc
 
 from . import paths, systemd
 from .ending import Ending
@@ -27,7 +26,7 @@ from .hang_up import HangUp
 from .log_writer import FLUSH, LogWriter, end, file_sink, text_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from .config import Config
     from .manager import Manager
