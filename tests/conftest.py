@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-# What is said to this pytest from outside is not meant for those that tests run.
-os.environ.pop("PYTEST_ADDOPTS", None)
-
 # No test asserts time. Continuous integration tries the same examples each time, developers new ones.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("project")
@@ -29,6 +26,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("MSL_NETWORK_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_options_for_others() -> None:
+    """What is said to this pytest from outside is not meant for those that tests run, but for its own workers."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
 
 
 @pytest.fixture(autouse=True)

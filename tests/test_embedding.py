@@ -79,7 +79,7 @@ async def nothing_left() -> AsyncIterator[None]:
     tasks, threads, open_before = anyio.get_running_tasks(), set(threading.enumerate()), descriptors()
     yield
     assert anyio.get_running_tasks() == tasks
-    assert descriptors() == open_before
+    assert not descriptors() - open_before  # what others left behind may go meanwhile
     for thread in set(threading.enumerate()) - threads:
         if not thread.name.startswith(POOLS):
             thread.join(DEADLINE)  # it was told to end a moment ago
