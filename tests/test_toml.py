@@ -79,6 +79,7 @@ def test_every_setting_is_printed() -> None:
             "limits",
             "sections",
             "source",
+            "keywords",
             "database",
         }
         assert all(f"\n{name} = " in text or f"\n# {name} is not set\n" in text for name in names)
