@@ -62,6 +62,6 @@ def check(data: bytes) -> None:
 
 def _plain(config: Config) -> dict[str, Any]:
     """Return what is shown as it is: neither secrets nor what is not enabled."""
-    shown = dataclasses.asdict(dataclasses.replace(config, sections={}))
+    shown = dataclasses.asdict(dataclasses.replace(config, sections={}, keywords={}))
     del shown["tls"]["key_file_password"]
     return shown
