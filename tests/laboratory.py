@@ -179,8 +179,8 @@ class Laboratory:
         """End the Manager, and with it all connections."""
         assert self._thread is not None
         if self._thread.is_alive():
-            with suppress(RuntimeError):  # it has ended at this moment
-                anyio.from_thread.run_sync(self._manager.stop, token=self._token)
+            # in a thread of its own: if the event loop ends at this moment, nobody answers
+            Thread(anyio.from_thread.run_sync, self._manager.stop, token=self._token)
         self._thread.result()
 
     @property

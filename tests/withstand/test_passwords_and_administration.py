@@ -33,6 +33,7 @@ ADMINISTRATION = {
     "hostnames_table.hostnames",
     "hostnames_table.insert",
     "port",
+    "reload",
     "set_logging_level",
     "shutdown_manager",
     "users_table.delete",
@@ -43,7 +44,7 @@ ADMINISTRATION = {
     "users_table.usernames",
     "users_table.users",
 }
-"""What an administrator may ask for; it is all in 1.0, too."""
+"""What an administrator may ask for; but for `reload` it is all in 1.0, too."""
 
 EVERYBODY = {"identity", "link", "unlink", "acquire_lock", "release_lock"}
 
