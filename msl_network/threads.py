@@ -30,8 +30,9 @@ __all__ = ["Threads"]
 
 T = TypeVar("T")
 
-NICE: Final = 10
-"""How much niceness threads in the background get: beside another thread, a tenth of a processor is left to them."""
+NICE: Final = 5
+"""How much niceness threads in the background get: beside another thread, a fourth of a processor is left to them. With
+10 it is a tenth, and on a computer that is busy with something else nobody could log in in time."""
 
 LEAST: Final = 19
 """The most that Linux has."""
