@@ -30,9 +30,9 @@ __all__ = ["Threads"]
 
 T = TypeVar("T")
 
-NICE: Final = 5
-"""How much niceness threads in the background get: beside another thread, a fourth of a processor is left to them. With
-10 it is a tenth, and on a computer that is busy with something else nobody could log in in time."""
+NICE: Final = 3
+"""How much niceness threads in the background get: beside another thread, a third of a processor is left to them. With
+10 it is a tenth, and on a computer that is busy with something else people could not log in in time."""
 
 LEAST: Final = 19
 """The most that Linux has."""

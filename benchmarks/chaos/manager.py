@@ -50,7 +50,7 @@ AUTHENTICATIONS: Final = ("none", "password", "login", "hostname")
 
 LIMITS: Final[Mapping[str, float]] = {
     "handshake_timeout": 4,  # s
-    "prompt_timeout": 3,  # s
+    "prompt_timeout": 8,  # s; a key takes one of them on a computer that has much else to do
     "max_message": 4_000_000,  # bytes
     "outbox": 8_000_000,  # bytes
     "outbox_timeout": 8,  # s
