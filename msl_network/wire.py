@@ -32,8 +32,6 @@ SMALL: Final = 1024
 """Pieces up to this length, in bytes, are put together as they come: each by itself costs 50 bytes more, so who sends
 two at a time would take twenty-five times what a line may have."""
 
-_NEWLINE: Final = ord("\n")
-
 Line: TypeAlias = bytes | LongLine
 """A received line."""
 
@@ -163,7 +161,7 @@ class LongLineBuffer:
             return self._feed_long(self._long, data)
         if self.overflow:
             return []
-        if not self._lines.held and data[-1] == _NEWLINE and len(data) <= QUICK and len(data) <= self.limit:
+        if not self._lines.held and data.endswith(b"\n") and len(data) <= QUICK and len(data) <= self.limit:
             quick = data.split(b"\n")
             quick.pop()
             self.are_short = True
