@@ -73,7 +73,7 @@ class Fanout:
         for client in self._service.links:
             peer = client.peer
             outbox = peer.outbox
-            if outbox.size * 2 > outbox.limit:  # is_congested, without a call for each Client
+            if outbox.is_congested:
                 peer.lose_notifications(name, len(lines))
             elif outbox.lost and name in outbox.lost:
                 first = self._encode_lost(lines[0], peer.tell_lost(name))

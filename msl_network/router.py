@@ -24,6 +24,7 @@ from .errors import (
 from .fanout import Fanout
 from .long_line import LONG, LongLine
 from .messages import DISCONNECT, DRIVING, MANAGER, MAX_NAME, NOTIFICATION_UID, Answer, MendedReply, Request
+from .peer import LINES_A_LOOK
 from .protocol import Event
 from .registry import ServiceMember
 from .wire import LINE_END, line_end
@@ -46,9 +47,6 @@ logger = logging.getLogger("msl_network")
 MAX_AUTHORIZED: Final = 4096
 """How many decisions of `authorize` are kept per peer; the names in them are the peer's own choice."""
 
-
-LINES_A_LOOK: Final = 16
-"""After how many messages the clock is looked at: looking costs a tenth of a message."""
 
 MAX_ANSWER: Final = 64 * 1024
 """The longest answer to a prompt of a connected peer, in bytes; a longer line is a request."""
