@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
-import anyio.lowlevel
 import anyio.to_thread
 
 from .commands import CommandTable, manager_commands
@@ -404,7 +403,8 @@ class Manager:
         self._peers.add(peer)
         reason = ""
         try:
-            with anyio.CancelScope() as peer.scope, self._room.guest(peer):
+            self._room.enter(peer)
+            with anyio.CancelScope() as peer.scope:
                 deadline = anyio.current_time() + limits.handshake_timeout
                 async with accepted.open(
                     peer,
@@ -423,6 +423,7 @@ class Manager:
             logger.exception("the connection of %s failed", peer.address)
             reason = "connection closed because of an internal error"
         finally:
+            self._room.leave(peer)
             self._peers.discard(peer)
             peer.lost()
             reason = peer.shown_out or reason
@@ -587,8 +588,7 @@ class Manager:
                     with anyio.CancelScope(shield=True):
                         await accepted.discard()
                     raise
-                connections.start_soon(self.new_connection, accepted, self._context)
-                await anyio.lowlevel.checkpoint()  # it takes its place, and others their turn
+                connections.start_soon(self.new_connection, accepted, self._context)  # in its turn it takes its place
         finally:
             with anyio.CancelScope(shield=True):
                 await listener.aclose()

@@ -1,6 +1,6 @@
 """Bytes to and from a socket, in one of two ways behind one interface.
 
-    protocol    an asyncio.Protocol: received bytes are fed at once, in the callback (asyncio only; fast)
+    protocol    received bytes are fed at once, in the callback of the event loop: see `asyncio_transport` (fast)
     streams     two anyio tasks per connection, one reads and one writes (asyncio and trio)
 
 Rule of this file: a transport is open exactly as long as its ``async with``; leaving it sends what is pending,
@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
-import logging
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -21,27 +19,21 @@ import anyio.abc
 import anyio.lowlevel
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from . import asyncio_transport
 from .errors import ListenError
-from .sockets import tune
-from .tls_layer import TLSLayer
+from .socket_transport import READ_SIZE
+from .sockets import address, tune
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
 __all__ = ["Accepted", "Listener", "Receiver", "Transport", "is_exhausted", "listen"]
 
-logger = logging.getLogger("msl_network")
-
-READ_SIZE: Final = 256 * 1024
-"""How much is read at a time, in bytes: as much as asyncio reads."""
-
 SEND_SIZE: Final = 64 * 1024
 """How much a stream is given at a time, in bytes, so that it is seen when a peer takes some of it."""
-
-HIGH_WATER: Final = 256 * 1024
-"""Above this many pending bytes a transport asks its peer to keep the rest."""
 
 _DESCRIPTORS_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -130,7 +122,11 @@ class Listener(Protocol):
     """Accepts connections on one address."""
 
     async def accept(self) -> Accepted:
-        """Wait for a connection."""
+        """Wait for a connection, and at least until everybody else had a turn.
+
+        Raises:
+            OSError: If the peer left already, or the system has nothing left for another connection.
+        """
 
     async def aclose(self) -> None:
         """Accept no more."""
@@ -150,8 +146,7 @@ async def listen(sockets: list[socket.socket], transport: str) -> list[Listener]
     if transport == "protocol" and not on_asyncio:
         raise ListenError("transport = 'protocol' needs the asyncio event loop; use 'auto' or 'streams'")
     if on_asyncio and transport != "streams":
-        is_proactor = isinstance(asyncio.get_running_loop(), getattr(asyncio, "ProactorEventLoop", ()))
-        return [_ProactorListener(sock) if is_proactor else _ProtocolListener(sock) for sock in sockets]
+        return [asyncio_transport.listener(sock) for sock in sockets]
     return [_StreamListener(await anyio.abc.SocketListener.from_socket(sock)) for sock in sockets]
 
 
@@ -166,236 +161,6 @@ def _is_asyncio() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _address(name: tuple[object, ...]) -> tuple[str, int]:
-    host = str(name[0]).partition("%")[0]
-    port = int(str(name[1]))
-    if ":" not in host:  # of IPv4
-        return host, port
-    mapped = ipaddress.ip_address(host)
-    if isinstance(mapped, ipaddress.IPv6Address) and mapped.ipv4_mapped:
-        return str(mapped.ipv4_mapped), port
-    return host, port
-
-
-# asyncio.Protocol
-
-
-class _ProtocolListener:
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._ready: asyncio.Future[None] | None = None
-        self._is_watched = False
-
-    async def accept(self) -> Accepted:
-        while True:
-            try:
-                sock, address = self._socket.accept()
-            except (BlockingIOError, InterruptedError):
-                await self._connected()
-            else:
-                sock.setblocking(False)
-                return _AcceptedSocket(sock, address)
-
-    async def aclose(self) -> None:
-        if self._is_watched:
-            asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
-
-    async def _connected(self) -> None:
-        """Wait until somebody connects. The loop goes on watching: to begin and to end that for each takes as long."""
-        loop = asyncio.get_running_loop()
-        self._ready = loop.create_future()
-        if not self._is_watched:
-            loop.add_reader(self._socket, self._on_connected)
-            self._is_watched = True
-        await self._ready
-
-    def _on_connected(self) -> None:
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
-        else:  # nobody accepts now, and the loop would say so again and again
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._is_watched = False
-
-
-class _ProactorListener:
-    """For the event loop of Windows, which cannot watch a socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-
-    async def accept(self) -> Accepted:
-        sock, address = await asyncio.get_running_loop().sock_accept(self._socket)
-        return _AcceptedSocket(sock, address)
-
-    async def aclose(self) -> None:
-        self._socket.close()
-
-
-class _AcceptedSocket:
-    def __init__(self, sock: socket.socket, address: tuple[object, ...]) -> None:
-        self._socket = sock
-        self.remote = _address(address)
-
-    @property
-    def local(self) -> tuple[str, int]:
-        return _address(self._socket.getsockname())
-
-    def open(
-        self,
-        receiver: Receiver,
-        context: ssl.SSLContext | None,
-        *,
-        handshake: float,
-        closing: float,
-        keepalive: float,
-    ) -> AbstractAsyncContextManager[Transport]:
-        tune(self._socket, keepalive)
-        return _OpenSocket(self._socket, receiver, context, handshake, closing)
-
-    async def discard(self) -> None:
-        self._socket.close()
-
-
-class _OpenSocket(AbstractAsyncContextManager[Transport]):
-    """The transport of a socket, open as long as this is."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        receiver: Receiver,
-        context: ssl.SSLContext | None,
-        handshake: float,
-        closing: float,
-    ) -> None:
-        self._socket = sock
-        self._handshake = handshake
-        self._closing = closing
-        self._opened: asyncio.Future[None] | None = None
-        self._tls = None if context is None else TLSLayer(receiver, context, self._on_open)
-        self._protocol = _Protocol(self._tls or receiver)
-
-    async def __aenter__(self) -> Transport:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: self._protocol, self._socket)
-        except BaseException:
-            self._socket.close()
-            raise
-        if self._tls is None:
-            return self._protocol
-        try:
-            await self._shake_hands(self._tls)
-        except OSError:
-            await self._end()  # there may be an alert on its way
-            raise
-        except BaseException:
-            self._protocol.abort()
-            raise
-        return self._tls
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._tls is not None:
-            self._tls.say_goodbye()
-        await self._end()
-
-    async def _shake_hands(self, tls: TLSLayer) -> None:
-        self._opened = asyncio.get_running_loop().create_future()
-        tls.attach(self._protocol)
-        with anyio.move_on_after(self._handshake):
-            await self._opened
-            return
-        raise ConnectionAbortedError(f"the TLS handshake took longer than {self._handshake:g} s")
-
-    async def _end(self) -> None:
-        if self._protocol.is_closed:
-            return
-        if self._tls is None:
-            self._protocol.close()
-        else:
-            self._protocol.finish()
-        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._closing):
-            await self._protocol.wait_closed()
-        self._protocol.abort()
-
-    def _on_open(self, error: Exception | None) -> None:
-        if self._opened is None or self._opened.done():
-            return
-        if error is None:
-            self._opened.set_result(None)
-        else:
-            self._opened.set_exception(error)
-
-
-class _Protocol(asyncio.Protocol):
-    """Feeds each received chunk in the callback that brings it."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        self._transport: asyncio.Transport | None = None
-        self.is_closed = False
-        self._closed: asyncio.Event | None = None
-        # one call less for each chunk; now, since uvloop looks them up before it says that there is a connection
-        self.data_received = receiver.feed  # type: ignore[method-assign]
-        self.pause_writing = receiver.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = receiver.resume_writing  # type: ignore[method-assign]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # asyncio promises a Transport to a Protocol
-        self._transport.set_write_buffer_limits(high=HIGH_WATER)  # type: ignore[union-attr]
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._transport = None  # one that is closed cannot be aborted any more
-        self._receiver.lost()
-        self.is_closed = True
-        if self._closed is not None:
-            self._closed.set()
-
-    def close(self) -> None:
-        """Close the connection when everything is sent."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def finish(self) -> None:
-        """Send everything, and then nothing more; the connection is closed when the peer says no more, either."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
-
-    async def wait_closed(self) -> None:
-        """Wait until it is closed."""
-        if not self.is_closed:
-            self._closed = asyncio.Event()
-            await self._closed.wait()
-
-    @property
-    def certificate(self) -> dict[str, Any] | None:
-        return None
-
-    @property
-    def unsent(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def pause_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        # one turn of the loop later, since it handles what is called soon before what the sockets bring
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, callback)
 
 
 # anyio streams
@@ -421,8 +186,8 @@ class _AcceptedStream:
     def __init__(self, stream: anyio.abc.SocketStream) -> None:
         self._stream = stream
         self._socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        self.remote = _address(self._socket.getpeername())
-        self.local = _address(self._socket.getsockname())
+        self.remote = address(self._socket.getpeername())
+        self.local = address(self._socket.getsockname())
 
     @asynccontextmanager
     async def open(

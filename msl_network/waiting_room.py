@@ -11,15 +11,11 @@ or any socket.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["GRACE", "Guest", "WaitingRoom"]
 
@@ -92,15 +88,10 @@ class WaitingRoom:
             count += 1
         return count > 0
 
-    @contextmanager
-    def guest(self, guest: Guest) -> Iterator[None]:
-        """Keep a guest while this is open. It may leave earlier, with `leave`."""
+    def enter(self, guest: Guest) -> None:
+        """Keep a guest until it leaves."""
         self._guests.setdefault(guest.ip_address, {})[guest] = None
         self._count += 1
-        try:
-            yield
-        finally:
-            self.leave(guest)
 
     def leave(self, guest: Guest) -> None:
         """Note that somebody waits no longer; again is fine."""

@@ -1,0 +1,122 @@
+"""Accepting connections on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from msl_network.asyncio_transport import listener
+from msl_network.listening import bind
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+DEADLINE = 10.0
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Any:
+    """Runs a coroutine on one of the event loops, for a limited time."""
+
+    def run_(work: Coroutine[object, object, None]) -> None:
+        async def limited() -> None:
+            await asyncio.wait_for(work, DEADLINE)
+
+        if request.param == "uvloop":
+            uvloop = pytest.importorskip("uvloop")
+            uvloop.run(limited())
+        else:
+            asyncio.run(limited())
+
+    return run_
+
+
+def test_many_at_once(run: Any) -> None:
+    """Connections that come while nobody asks for them are all accepted later, in their order."""
+
+    async def work() -> None:
+        (sock,) = bind("127.0.0.1", 0)
+        accepting = listener(sock)
+        first = asyncio.create_task(accepting.accept())  # from now on the loop watches
+        await asyncio.sleep(0)
+        peers = [socket.create_connection(sock.getsockname()) for _ in range(10)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        accepted = [await first, *[await accepting.accept() for _ in range(9)]]
+        assert [one.remote for one in accepted] == [peer.getsockname() for peer in peers]
+        last = asyncio.create_task(accepting.accept())
+        await asyncio.sleep(0)
+        with socket.create_connection(sock.getsockname()):
+            await (await last).discard()
+        for one in accepted:
+            await one.discard()
+        for peer in peers:
+            assert peer.recv(1) == b""
+            peer.close()
+        await accepting.aclose()
+
+    run(work())
+
+
+def test_closing(run: Any) -> None:
+    """Who was accepted before anybody asked is closed with the listener; a cancelled `accept` loses nobody."""
+
+    async def work() -> None:
+        (sock,) = bind("127.0.0.1", 0)
+        accepting = listener(sock)
+        task = asyncio.create_task(accepting.accept())
+        await asyncio.sleep(0)
+        with socket.create_connection(sock.getsockname()) as first, socket.create_connection(sock.getsockname()):
+            task.cancel()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            accepted = await accepting.accept()
+            assert accepted.remote == first.getsockname()
+            await accepted.discard()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await accepting.aclose()
+            assert first.recv(1) == b""
+        with pytest.raises(OSError):  # noqa: PT011 - the system has its own words for it
+            socket.create_connection(sock.getsockname())
+
+    run(work())
+
+
+class Exhausted:
+    """A listening socket for which the system has no descriptor left, once."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._is_exhausted = True
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self._is_exhausted:
+            self._is_exhausted = False
+            raise OSError(errno.EMFILE, "too many")
+        return self._sock.accept()
+
+
+def test_exhausted(run: Any) -> None:
+    """That nothing is left for another connection is told to who accepts; it can try again."""
+
+    async def work() -> None:
+        (sock,) = bind("127.0.0.1", 0)
+        accepting: Any = listener(Exhausted(sock))  # type: ignore[arg-type]  # it has what is asked of it
+        with socket.create_connection(sock.getsockname()):
+            with pytest.raises(OSError, match="too many"):
+                await accepting.accept()
+            await (await accepting.accept()).discard()
+        await accepting.aclose()
+
+    run(work())
