@@ -238,6 +238,8 @@ class _Files:
 
     def write(self, data: bytes) -> int:
         """Write bytes; returns how many the file took."""
+        if self._is_whole and self._is_elsewhere():
+            self.close()
         if self._file is None:
             self._open()
         if self._is_whole and self._size and self._size + len(data) > self._max_size:
@@ -257,6 +259,16 @@ class _Files:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._file = os.fdopen(descriptor, "ab", buffering=0)
         self._size = os.fstat(descriptor).st_size
+
+    def _is_elsewhere(self) -> bool:
+        """Whether somebody has moved or removed the file, as logrotate does; what is written then nobody would find."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return True
+        except OSError:  # it may not be looked at any more, but it can be written
+            return False
+        return self._file is not None and not os.path.samestat(there, os.fstat(self._file.fileno()))
 
     def _rotate(self) -> None:
         self.close()

@@ -290,6 +290,24 @@ def test_it_goes_on_in_the_same_file(path: Path) -> None:
     assert len(lines(path)) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows moves no file that is open")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_moved(small: None, path: Path, replaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another program moves the file, or puts another one in its place, what follows is in the new one."""
+    monkeypatch.setattr(log_writer, "FLUSH", 20.0)
+    moved = path.with_name("moved")
+
+    def move(plugin: Audit, peer: Any) -> None:
+        assert plugin._writer is not None
+        plugin._writer.flush()
+        path.rename(moved)
+        if replaced:
+            path.touch()
+
+    observed(path, ask(), answer(), move, ask(attribute="write"), answer(), ask(attribute="close"), answer())
+    assert [[entry["attribute"] for entry in lines(file)] for file in (moved, path)] == [["read"], ["write", "close"]]
+
+
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """A disk that takes nothing until the event is set."""
