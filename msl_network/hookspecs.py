@@ -171,7 +171,7 @@ def configure_tls(context: ssl.SSLContext) -> None:
 
     Called when the Manager starts, in a worker thread, so that files may be read; not called if TLS is off. Again for
     each `reload`, with other TLS settings, for the connections to come; if your plugin implements that, on the object
-    that is made of the new section.
+    that is made of the new section. And for ``msl-network config check``, which runs no Manager.
 
     With ``context.verify_mode = ssl.CERT_OPTIONAL`` and ``context.load_verify_locations(...)`` a peer is asked for a
     certificate: one that does not pass ends its connection, one that does is ``peer.certificate``. With

@@ -21,7 +21,7 @@ from msl_network.errors import CertificateError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ensure_certificate", "server_context"]
+__all__ = ["ensure_certificate", "rehearsal_context", "server_context"]
 
 FLIGHTS = 4  # messages back and forth of the longest handshake, that of TLS 1.2
 MAKE_BOTH = "make both with 'msl-network keygen' and 'msl-network certgen'"
@@ -114,6 +114,40 @@ def server_context(cert_file: Path, key_file: Path, password: str | None = None)
         _explain(error, cert_file, key_file, password)
     _rehearse(context, cert_file)
     return context
+
+
+def rehearsal_context(
+    *,
+    cert_file: Path | None,
+    key_file: Path | None,
+    key_file_password: str | None,
+    root: Path | None = None,
+    host: str | None = None,
+) -> ssl.SSLContext:
+    """Return the SSL context that a Manager would have, without making anything.
+
+    Args:
+        cert_file: As for `ensure_certificate`.
+        key_file: As for `ensure_certificate`.
+        key_file_password: As for `ensure_certificate`.
+        root: As for `ensure_certificate`.
+        host: As for `ensure_certificate`.
+
+    Returns:
+        The context; it has no certificate if the Manager may have to make it.
+
+    Raises:
+        CertificateError: If the files that are there, or are named, would keep the Manager from starting.
+    """
+    if key_file is not None:
+        load_key(key_file, key_file_password)
+    is_there = _exists(paths.cert_file(root)) and _exists(paths.key_file(root))
+    if cert_file is None and (key_file is not None or not is_there):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files = ensure_certificate(
+        cert_file=cert_file, key_file=key_file, key_file_password=key_file_password, root=root, host=host
+    )
+    return server_context(*files, key_file_password)
 
 
 def _exists(path: Path) -> bool:

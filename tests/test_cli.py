@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,6 @@ from msl_network.settings import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 WHERE = "('python -X dev -m msl_network' shows where it comes from)"
 
@@ -254,6 +254,27 @@ def test_config_check_names_the_mistake(text: str, said: str, mistake: Any, file
     assert line.startswith(said)
     assert mistake("start", "--config", name) == line
     assert mistake("user", "list", "--config", name) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[manager.tls]\ncert_file = "none.crt"', "none.crt: the certificate cannot be read: "),
+        ('[manager.tls]\nkey_file = "none.key"', "none.key: "),
+        ('[manager]\nauth = ["certificate"]\n[plugins.certificate]\nca_file = "ca.crt"', "ca.crt: cannot be read: "),
+    ],
+)
+def test_config_check_looks_into_the_files_of_tls(text: str, said: str, run: Any, mistake: Any, file: Any) -> None:
+    """A file that would keep the Manager from starting is named; without TLS none is needed."""
+    assert mistake("config", "check", file(text)).startswith(str(Path.cwd() / said))
+    section = "" if "[manager.tls]" in text else "\n[manager.tls]"
+    assert run("config", "check", file(f"{text}{section}\nenabled = false"))[0] == 0
+
+
+def test_config_check_makes_nothing(run: Any, file: Any, home: Path) -> None:
+    """What `start` makes is not there afterwards, and no folder for it."""
+    assert run("config", "check", file('[plugins.certificate]\nca_file = "ca.crt"'))[0] == 0
+    assert not home.exists()
 
 
 def test_config_check_needs_a_file(mistake: Any) -> None:

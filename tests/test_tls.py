@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from msl_network import paths, tls
 from msl_network.certificates import generate_certificate, generate_key, load_certificate, load_key
 from msl_network.errors import CertificateError
-from msl_network.tls import ensure_certificate, server_context
+from msl_network.tls import ensure_certificate, rehearsal_context, server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,6 +212,44 @@ def test_the_files_that_1_0_named_after_a_host(home: Path) -> None:
     assert choose() == (cert, key)
     shutil.copy(key, named[1])
     assert choose() == named
+
+
+def rehearse(cert: Path | None = None, key: Path | None = None, password: str | None = None) -> ssl.SSLContext:
+    return rehearsal_context(cert_file=cert, key_file=key, key_file_password=password)
+
+
+def test_a_rehearsal_makes_nothing(home: Path, tmp_path: Path) -> None:
+    """Where the Manager would make a file, none is made, and that it is missing is no mistake."""
+    rehearse()
+    assert not home.exists()
+    key = generate_key(tmp_path / "own.key")
+    rehearse(key=key)
+    assert not home.exists()
+    cert, default_key = ensure()
+    cert.unlink()
+    rehearse()
+    assert default_key.is_file()
+    assert not cert.exists()
+
+
+def test_a_rehearsal_with_all_files(home: Path, pair: Pair) -> None:
+    """The context is that of a Manager, with the default files or those that are named."""
+    default = ensure()
+    assert shake_hands(rehearse(), trusting(default[0]), "localhost") == "TLSv1.3"
+    assert shake_hands(rehearse(*pair), trusting(pair[0]), "localhost") == "TLSv1.3"
+
+
+def test_a_rehearsal_that_fails(home: Path, tmp_path: Path, pair: Pair) -> None:
+    """What would keep the Manager from starting is told as it tells it."""
+    with pytest.raises(CertificateError, match=r"none\.crt: the certificate cannot be read: No such file"):
+        rehearse(tmp_path / "none.crt")
+    with pytest.raises(CertificateError, match=r"none\.key: "):
+        rehearse(key=tmp_path / "none.key")
+    with pytest.raises(CertificateError, match="does not belong to this certificate"):
+        rehearse(pair[0], generate_key(tmp_path / "other.key"))
+    ensure(password="secret")
+    with pytest.raises(CertificateError, match=r"encrypted; give its password \(key_file_password\)"):
+        rehearse()
 
 
 def test_a_missing_certificate_is_made_from_the_key(home: Path) -> None:
