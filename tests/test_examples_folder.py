@@ -204,11 +204,16 @@ def unit() -> dict[str, list[str]]:
 
 
 def test_unit(tmp_path: Path, home: Path) -> None:
-    """What systemd would start is ready, says that it is alive, and ends in time with status 0 when it is told to."""
+    """What systemd would start is ready, says that it is alive, reloads when told to, and ends in time."""
     keys = unit()
     (tmp_path / "lab.toml").write_text('[manager]\nhost = "127.0.0.1"\nport = 0\n')
-    words = shlex.split(keys["ExecStart"][0].replace("/etc/msl-network", str(tmp_path)))
-    assert Path(words[0]).name == "msl-network"
+    (start, words), (reload, other_words) = [
+        (program, [sys.executable, "-m", "msl_network", *words])
+        for key in ("ExecStart", "ExecReload")
+        for program, *words in [shlex.split(keys[key][0].replace("/etc/msl-network", str(tmp_path)))]
+    ]
+    assert start == reload
+    assert Path(start).name == "msl-network"
     environment = dict(value.split("=", 1) for value in keys["Environment"])
     assert environment["MSL_NETWORK_HOME"] == f"/var/lib/{keys['StateDirectory'][0]}"
     environment["MSL_NETWORK_HOME"] = str(home)
@@ -219,13 +224,16 @@ def test_unit(tmp_path: Path, home: Path) -> None:
         environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
         environment["WATCHDOG_USEC"] = f"{keys['WatchdogSec'][0]}000000"
         process = subprocess.Popen(
-            [sys.executable, "-m", "msl_network", *words[1:]],
+            words,
             env={"PATH": os.environ["PATH"], **environment},
             stderr=subprocess.DEVNULL,
         )
         try:
             assert sock.recv(4096).startswith(b"READY=1\n")
             assert sock.recv(4096) == b"WATCHDOG=1"
+            assert subprocess.run(other_words, env=environment, check=False, timeout=3 * DEADLINE).returncode == 0
+            (tmp_path / "lab.toml").write_text("[manager")
+            assert subprocess.run(other_words, env=environment, check=False, timeout=3 * DEADLINE).returncode == 1
             process.send_signal(signal.SIGTERM)
             assert sock.recv(4096).startswith(b"STOPPING=1\n")
             assert process.wait(int(keys["TimeoutStopSec"][0])) == 0
@@ -241,7 +249,8 @@ def test_unit_as_systemd_reads_it(tmp_path: Path) -> None:
     assert not re.findall(r"^(?!#|\[\w+\]$|\w+=|$).+", text, re.MULTILINE)
     if shutil.which("systemd-analyze"):
         copy = tmp_path / UNIT.name
-        for key, value in (("ExecStart", "/bin/true"), ("User", "root")):  # what this computer has
+        # what this computer has
+        for key, value in (("ExecStart", "/bin/true"), ("ExecReload", "/bin/true"), ("User", "root")):
             text = re.sub(rf"^{key}=.*", f"{key}={value}", text, flags=re.MULTILINE)
         copy.write_text(text)
         done = subprocess.run(
