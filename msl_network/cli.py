@@ -25,7 +25,7 @@ from .errors import ConfigError, StartError
 from .hooks import Hooks
 from .manager import Manager, filter_run_forever_kwargs
 from .plugins import find, installed, load
-from .running import first_of, hold_standard_descriptors, printable, run
+from .running import event_loop, first_of, hold_standard_descriptors, printable, run
 from .settings import nearest
 from .toml import dump
 
@@ -368,6 +368,7 @@ def _config_check(args: argparse.Namespace, context: Context) -> int:
     if args.file is None and not context.config.source:
         raise ConfigError(f"which file? {PROGRAM} config check FILE")
     config, hooks = _config(args, context)
+    event_loop(config.event_loop)
     _check_tls(config, hooks)
     print(f"{config.source}: all is well; enabled plugins: {', '.join(name for name, _ in hooks.plugins)}")
     idle = sorted(set(config.sections) - {name for name, _ in hooks.plugins})

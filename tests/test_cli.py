@@ -271,6 +271,13 @@ def test_config_check_looks_into_the_files_of_tls(text: str, said: str, run: Any
     assert run("config", "check", file(f"{text}{section}\nenabled = false"))[0] == 0
 
 
+def test_config_check_knows_the_event_loops(mistake: Any, file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not installed is named, with what adds it."""
+    monkeypatch.setattr("msl_network.running.find_spec", lambda name: None)
+    line = mistake("config", "check", file('[manager]\nevent_loop = "trio"'))
+    assert line.startswith("event_loop = 'trio': trio is not installed; run pip install ")
+
+
 def test_config_check_makes_nothing(run: Any, file: Any, home: Path) -> None:
     """What `start` makes is not there afterwards, and no folder for it."""
     assert run("config", "check", file('[plugins.certificate]\nca_file = "ca.crt"'))[0] == 0
