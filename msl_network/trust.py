@@ -261,11 +261,21 @@ def _show_own(context: ssl.SSLContext, path: Path, options: ConnectOptions) -> N
             raise
         files = f"{path}" if key == path else f"{path} or {key}"
         if not isinstance(error, ssl.SSLError):
-            raise ConnectError(f"{files}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            file = next((file for file in (path, key) if not _is_readable(file)), files)
+            raise ConnectError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
         raise ConnectError(
             f"{files}: OpenSSL refuses our certificate or its key ({_words(error) or error}); give a certificate in "
             "PEM form as client_cert_file, its own key as client_key_file, and the right password if the key has one"
         ) from error
+
+
+def _is_readable(file: Path) -> bool:
+    """Whether a file can be opened; OpenSSL does not say which of two cannot."""
+    try:
+        file.open("rb").close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _fetch(options: ConnectOptions) -> str:

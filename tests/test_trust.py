@@ -655,6 +655,21 @@ def test_tls_that_was_disabled() -> None:
 # Our own certificate
 
 
+@pytest.mark.parametrize("missing", ["cert", "key"])
+def test_our_certificate_or_our_key_is_missing(tmp_path: Path, missing: str) -> None:
+    """Of the two files, the one that cannot be read is named."""
+    cert, context = made(tmp_path)
+    mine = trustme.CA().issue_cert("me")
+    mine.cert_chain_pems[0].write_to_path(str(tmp_path / "me.cert"))
+    mine.private_key_pem.write_to_path(str(tmp_path / "me.key"))
+    (tmp_path / f"me.{missing}").unlink()
+    keywords = {"client_cert_file": tmp_path / "me.cert", "client_key_file": tmp_path / "me.key", "host": "localhost"}
+    with serving(over_tls(context)) as port:
+        ours = options(port, cert_file=str(cert), **keywords)
+        with pytest.raises(ConnectError, match=rf"^{tmp_path}/me\.{missing}: cannot be read: No such file"):
+            open_channel(ours, Introduction({}, ours))
+
+
 @pytest.mark.parametrize(
     ("version", "is_shown"),
     # in TLS 1.2 the lack of one is told by an alert that may mean anything
