@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .errors import LineTooLongError, NetworkError
+from .events import OneWaits, one_waits
 from .messages import Failure, Prompt
 from .outbox import Outbox, flush
 from .protocol import Connection, Event, Role, State
@@ -208,8 +209,8 @@ class Peer:
         self._working: anyio.CancelScope | None = None
         self._spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None] | None = None
         self._work: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self._wake: anyio.Event | None = None  # while somebody waits for it, as the next one
-        self._answered: anyio.Event | None = None
+        self._wake: anyio.Event | OneWaits | None = None  # while somebody waits for it, as the next one
+        self._answered: anyio.Event | OneWaits | None = None
         self._touched = touched
         self._busy = busy
         self._is_lost = False
@@ -439,7 +440,8 @@ class Peer:
     async def closing(self) -> None:
         """Wait until the peer is gone, or is to be closed, or only finishes a message that is too long."""
         while not self.is_closing and self._is_heard is None:
-            await self._sleep()
+            self._wake = one_waits()
+            await self._wake.wait()
 
     async def hear_out(self, limit: float) -> None:
         """Let the peer finish its sentence, then close: what is closed before is reset, and old Clients hang.
@@ -473,7 +475,7 @@ class Peer:
         self.silent_since = monotonic()  # it does not keep a place from those who have one to take
         with anyio.move_on_after(seconds):
             while not self.is_closing:
-                self._answered = anyio.Event()
+                self._answered = one_waits()
                 await self._answered.wait()
         self.silent_since = inf
         if self.is_closing:
@@ -622,12 +624,12 @@ class Peer:
         while not self._answers:
             if self.is_closing:
                 raise PeerLost(f"{self.address} left")
-            self._answered = anyio.Event()
+            self._answered = one_waits()
             await self._answered.wait()
         return self._answers.pop(0)
 
     async def _sleep(self) -> None:
-        self._wake = anyio.Event()
+        self._wake = one_waits()
         await self._wake.wait()
 
     def _too_slow(self) -> None:
@@ -647,7 +649,7 @@ class Peer:
         """Drop what comes after the end."""
 
 
-def _set(event: anyio.Event | None) -> None:
+def _set(event: anyio.Event | OneWaits | None) -> None:
     if event is not None:
         event.set()
 
