@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; those of this process if None.
 
     Returns:
-        The exit status: 0 if all is well, 1 if something is wrong, 2 if the words are.
+        The exit status, which is 0 if all is well, 1 if something is wrong, 2 if the words are.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

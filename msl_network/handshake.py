@@ -55,7 +55,7 @@ class Handshake:
             args: Arguments that tell the peer more, JSON values.
 
         Returns:
-            The answer: any JSON value, or the text that a person typed. Check its type.
+            The answer, which is any JSON value, or the text that a person typed. Check its type.
 
         Raises:
             PeerLost: If the peer leaves instead. Let it pass.

@@ -62,7 +62,14 @@ __all__ = ["PROJECT", "hookimpl", "hookspec"]
 PROJECT = "msl_network"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
+"""Marks a function below as a hook."""
+
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a method of a plugin that the Manager is to call. It has the name of the hook.
+
+It has the parameters that it needs, by the names that they have below. Plugins are called in the order of the settings,
+also where ``tryfirst`` or ``trylast`` say otherwise.
+"""
 
 
 @hookspec

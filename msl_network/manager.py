@@ -95,7 +95,7 @@ class Manager:
         config: The settings; the defaults if None.
         plugins: Plugin objects to add to those that the settings name.
         listen: Whether peers can connect over the network; if not, only those of the same process can, see
-            :mod:`msl_network.memory`, and no socket is opened.
+            :class:`~msl_network.MemoryHost`, and no socket is opened.
 
     Raises:
         ConfigError: If a setting is wrong.
@@ -255,7 +255,7 @@ class Manager:
                 that were laid over the first ones.
 
         Returns:
-            The settings that differ but need a restart, as they stand in the file: ``[manager] port``. They stay.
+            The settings that differ but need a restart, written as in the file (``[manager] port``). They stay.
 
         Raises:
             StartError: If something is wrong, and then nothing changes; the text says why in one line.

@@ -80,7 +80,10 @@ _DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066
 """Characters that turn the direction of a text, and so can make one name look like another."""
 
 EMPTY_ARGS: Final = msgspec.Raw(b"[]")
+"""The ``args`` of a request that has none, in JSON."""
+
 EMPTY_KWARGS: Final = msgspec.Raw(b"{}")
+"""The ``kwargs`` of a request that has none, in JSON."""
 
 
 class Request(msgspec.Struct, kw_only=True, gc=False):

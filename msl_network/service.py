@@ -219,7 +219,7 @@ class Service:
         client_key_file: str | Path | None = None,
         client_key_file_password: str | None = None,
     ) -> None:
-        """Connect to a Manager and serve, until the Manager, :meth:`shutdown_service` or Ctrl+C ends that.
+        """Connect to a Manager and serve, until the Manager, ``shutdown_service()`` or Ctrl+C ends that.
 
         Args:
             name: The name of the Service, in place of that it has.
