@@ -36,6 +36,9 @@ def blocks(page: Path) -> list[Block]:
 class Terminals:
     """Runs console blocks as a reader would: one after the other, and some in terminals that stay open.
 
+    What is called `terminal` stays open, until ``^C`` is typed there. What is called `office-pc` runs on another
+    computer: it has another home.
+
     Args:
         folder: Where files and commands of the page live.
         port: What stands for the port of the page.
@@ -57,11 +60,14 @@ class Terminals:
         self.environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
 
     def adapt(self, text: str) -> str:
-        text = text.replace("lab-pc", socket.gethostname()).replace("1875", str(self.port))
+        text = re.sub("(lab|office)-pc", socket.gethostname(), text).replace("1875", str(self.port))
         text = text.replace("auto_save=True", f"auto_save=True, port={self.port}")
-        text = re.sub(r"(connect|AsyncClient|\.start)\(\)", rf"\1(port={self.port})", text)
+        text = re.sub(r"(\b(?:connect|AsyncClient)|\.start)\(\)", rf"\1(port={self.port})", text)
         return re.sub(
-            r"(msl-network start|msl_network\.examples \w+)$", rf"\1 --port {self.port}", text, flags=re.MULTILINE
+            r"((msl-network|msl\.network\.cli) start( --auth-login)?|msl_network\.examples \w+)$",
+            rf"\1 --port {self.port}",
+            text,
+            flags=re.MULTILINE,
         )
 
     def write(self, block: Block) -> None:
@@ -71,17 +77,24 @@ class Terminals:
         (self.folder / block.title).write_text(text, encoding="utf-8")
 
     def run(self, block: Block) -> None:
+        if block.title == "terminal" and block.text == "^C\n":
+            self.close()
+            self.running.clear()
+            return
         command, _, expected = self.adapt(block.text).partition("\n")
         assert command.startswith("$ ")
         assert "\n$ " not in expected, "one command a block"
         if block.title == "terminal":
             self.stay(command[2:], expected)
             return
+        typed = "y\n" if " y/n: y\n" in expected else ""
+        expected = expected.replace(" y/n: y\n", " y/n: ")
+        elsewhere = {"MSL_NETWORK_HOME": str(self.folder / block.title)} if block.title else {}
         done = subprocess.run(
             ["bash", "-c", command[2:]],
             cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
+            env=self.environment | elsewhere,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=DEADLINE,
@@ -106,9 +119,9 @@ class Terminals:
         expected = re.sub(r"^\S+ \S+ \[", "... [", expected, flags=re.MULTILINE)  # the time is another one
         expected = re.sub(r"have \d+ open files", "have ... open files", expected)  # and so is the system
         wanted = pattern(re.sub(r"manager-[\d-]+", "manager-...", expected))
-        # the Manager comes first, and tells of the Services that follow
+        # the Manager comes first, and tells of the Services that follow; that of 1.0 in words of its own
         manager = self.running[0][1]
-        services = r"is connected as a service(.|\n)*" * (len(self.running) - 1)
+        services = r"is (connected as a service|a new Service connection)(.|\n)*" * (len(self.running) - 1)
         deadline = time.monotonic() + DEADLINE
         while not re.search(services or wanted, manager.read_text()):
             assert process.poll() is None, log.read_text()
