@@ -86,6 +86,7 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
 TOURS = [
     ("README.md", 14),
     ("docs/clients-and-services.md", 7),
+    ("docs/tutorial.md", 18),
     ("docs/how-to/back-up.md", 20),
     ("docs/plugins/bundled-audit.md", 8),
     ("docs/plugins/bundled-certificate.md", 8),
