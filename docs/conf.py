@@ -39,6 +39,7 @@ version = release = metadata.version(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 4  # links name headings as a repository's pages do
+smartquotes = False  # two hyphens begin an option
 default_role = "literal"  # docstrings have names between single backquotes, too
 
 html_theme = "furo"
