@@ -39,7 +39,6 @@ version = release = metadata.version(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 4  # links name headings as a repository's pages do
-smartquotes = False  # two hyphens begin an option
 default_role = "literal"  # docstrings have names between single backquotes, too
 
 html_theme = "furo"
@@ -49,7 +48,7 @@ html_copy_source = html_show_sourcelink = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {name: f"msl_network.settings.{name}" for name in ("Duration", "File", "Size")}
+autodoc_type_aliases = {name: f"msl_network.{name}" for name in ("Duration", "File", "Size")}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 90
 
@@ -93,11 +92,16 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
 # Docstrings
 
 
+def is_given(name: str) -> bool:
+    """Tell whether objects of a class are given to people, who make none."""
+    return name.rpartition(".")[2] in GIVEN
+
+
 def shorten(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
     """Show no default as an object, and no arguments of a class whose objects nobody but this package makes."""
-    if what == "class" and name.rpartition(".")[2] in GIVEN:
+    if what == "class" and (is_given(name) or getattr(obj, "_is_protocol", False)):
         return "", None
     return signature and re.sub(r"<[^<>]*>", "...", signature), returned
 
@@ -107,10 +111,12 @@ def leave_out_private(app: Sphinx, name: str, obj: type, options: object, bases:
     bases[:] = [base for base in bases if base in public_classes() or not base.__module__.startswith("msl_network")]
 
 
-def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Take what stands before a colon for text: annotations have the types, so napoleon is to find none."""
+def prepare(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Leave out those arguments. And take what stands before a colon for text: annotations have the types."""
+    if what == "class" and is_given(name) and "Args:" in lines:
+        del lines[lines.index("Args:") :]  # they are the last of all
     if what in {"attribute", "data", "property"}:
-        lines[:0] = ["..", ""]
+        lines[:0] = ["..", ""]  # a comment: napoleon looks for a type in the first line
 
 
 # References
@@ -155,5 +161,5 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", read)
     app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-process-bases", leave_out_private)
-    app.connect("autodoc-process-docstring", keep_colons, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", prepare, priority=100)  # before napoleon
     app.connect("missing-reference", find)

@@ -107,7 +107,7 @@ def command_line_page() -> str:
 
 def _command(parser: argparse.ArgumentParser, name: str, lead: str) -> str:
     lead = f"{lead[0].upper()}{lead[1:]}" if lead.endswith(".") else f"{lead[0].upper()}{lead[1:]}."
-    text = f"\n## `{name}`\n\n{lead}\n"
+    text = f"\n## `{name}`\n\n{_options(lead)}\n"
     nested: list[tuple[str, argparse.ArgumentParser, str]] = []
     rows = ""
     for action in parser._actions:
@@ -129,12 +129,17 @@ def _words(action: argparse.Action) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def _options(text: str) -> str:
+    """Mark options: two hyphens would become a dash."""
+    return re.sub(r"(?<![\w`-])--[\w-]+", r"`\g<0>`", text)
+
+
 def _help(action: argparse.Action) -> str:
     if isinstance(action, argparse._VersionAction):
         return "show the version"
     choices = [str(choice) for choice in action.choices or []]
     text = (action.help or "") % {**vars(action), "choices": ", ".join(choices)}
-    text = " ".join(text.split()).rstrip(".").replace("|", "\\|")
+    text = _options(" ".join(text.split()).rstrip(".").replace("|", "\\|"))
     if all(choice in text for choice in choices):
         return text
     return f"{text}: {', '.join(f'`{each}`' for each in choices)}"
