@@ -17,7 +17,7 @@ from .connecting import PORT, ConnectOptions
 from .describe import describe, language, system
 from .messages import DRIVING
 from .payload import encode_notification
-from .serving import Serving
+from .serving import GRACE, LOOK, Serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -288,20 +288,24 @@ def _has_loop() -> bool:
 
 def _run_in_thread(serving: Serving, tasks: list[Awaitable[Any]], name: str) -> None:
     failures: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             serving.run(tasks)
         except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
             failures.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
     try:
-        thread.join()
+        thread.start()
+        while thread.is_alive():
+            thread.join(LOOK)
     except KeyboardInterrupt:  # as in a thread of its own, Ctrl+C is the way to end a Service
         serving.stop()
-        thread.join()
+        ended.wait(None if thread.ident else GRACE)  # else it has hardly begun, if it has
     if failures:
         raise failures[0]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .service import Service
     from .workers import Worker
 
-__all__ = ["Serving"]
+__all__ = ["GRACE", "LOOK", "Serving"]
 
 logger = logging.getLogger("msl_network.service")
 
@@ -41,6 +41,9 @@ SHUTDOWN_SERVICE: Final = "shutdown_service"
 MOST_WORKERS: Final = 32  # as in 1.0, on a large computer
 SLOW: Final = 0.0002  # seconds; a request that takes longer gives the reading away, which costs a tenth of that
 GRACE: Final = 5.0  # seconds that added tasks have to end after the connection has
+LOOK: Final = 0.5
+"""How often whoever waits for the end looks up, in seconds: Ctrl+C may have come by way of another thread, which wakes
+nobody, and on Windows nothing interrupts a wait for a thread that has no limit."""
 
 
 class Serving:
@@ -135,7 +138,7 @@ class Serving:
         try:
             waiting: set[asyncio.Future[Any]] = {ended, *tasks}
             while not ended.done():
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                done, waiting = await asyncio.wait(waiting, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
                 for task in done - {ended}:
                     task.result()  # raises what the task did
             logger.info("%s: %s", self.network_name, ended.result())

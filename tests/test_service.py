@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -578,12 +579,14 @@ def test_logging_level_of_a_remote_service(lab: Laboratory) -> None:
 # Real processes
 
 SERVICE = """
-import sys, asyncio, threading
+import sys, asyncio, signal, threading
 from msl_network import Service
 class Real(Service):
     def work(self):
         print("working", flush=True)
         threading.Event().wait(30)
+    def stray(self):
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
     def shutdown_handler(self):
         print("handler", flush=True)
     async def later(self):
@@ -641,6 +644,17 @@ def test_ctrl_c_in_a_notebook(lab: Laboratory) -> None:
         lab.who.services("Real")
         assert lab.client().link("Real").set_logging_level("WARNING")
         script.interrupt()
+        assert script.line() == "handler"
+        lab.who.services()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows gives signals to no thread in particular")
+@pytest.mark.parametrize("start", [START, IN_A_LOOP], ids=["start", "in a loop"])
+def test_ctrl_c_in_another_thread(lab: Laboratory, start: str) -> None:
+    """Where the system tells another thread than the waiting one of Ctrl+C, the Service ends all the same."""
+    with Script(SERVICE.replace("{start}", start), lab.port) as script:
+        lab.who.services("Real")
+        lab.client().link("Real").stray(asynchronous=True)
         assert script.line() == "handler"
         lab.who.services()
 
