@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 import pytest
 from msl.network import ssh as theirs
+from paramiko.common import MSG_CHANNEL_SUCCESS
 
 from msl_network import LinkedClient, ssh
 
@@ -64,6 +65,19 @@ class Command:
             os.killpg(self.popen.pid, signal.SIGKILL)
 
 
+class Connection(paramiko.Transport):  # type: ignore[misc] # paramiko has no type hints
+    """A connection that notes when a client was told that its command is accepted: until then no channel may close."""
+
+    def __init__(self, sock: Any) -> None:
+        self.accepted = threading.Semaphore(0)
+        super().__init__(sock)
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)
+        if data.asbytes()[0] == MSG_CHANNEL_SUCCESS:
+            self.accepted.release()
+
+
 class Session(paramiko.ServerInterface):  # type: ignore[misc] # paramiko has no type hints
     """What one connection may do: log in, and run commands."""
 
@@ -104,7 +118,7 @@ class Computer(socketserver.ThreadingTCPServer):
         self.key_of_user = paramiko.ECDSAKey.generate()
         self.commands: list[Command] = []
         self.texts: list[str] = []
-        self.transports: list[paramiko.Transport] = []
+        self.transports: list[Connection] = []
         super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
 
     @property
@@ -114,7 +128,7 @@ class Computer(socketserver.ThreadingTCPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serves one connection, in a thread of its own."""
-        transport = paramiko.Transport(request)
+        transport = Connection(request)
         self.transports.append(transport)
         transport.add_server_key(self.key)
         with contextlib.suppress(EOFError, paramiko.SSHException):  # the client does not like our key
@@ -151,6 +165,7 @@ class Computer(socketserver.ThreadingTCPServer):
             _forward(popen.stdout, channel.sendall)
             errors.join()
             status = popen.wait()
+        assert channel.get_transport().accepted.acquire(timeout=DEADLINE)
         with contextlib.suppress(OSError, EOFError):  # the client has gone
             channel.send_exit_status(status if status >= 0 else 128 - status)
             channel.close()
