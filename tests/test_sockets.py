@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msl_network.sockets import tune
+from msl_network.sockets import _options, address, tune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MINUTE = 60
 OPTIONAL = ["TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"]
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """What is kept of the options of this system is forgotten, since a test may take some of them away."""
+    _options.cache_clear()
+    yield
+    _options.cache_clear()
 
 
 @pytest.fixture
@@ -100,3 +108,17 @@ def test_a_peer_that_has_left(connected: tuple[socket.socket, socket.socket], ca
     tune(sock)
     assert caplog.records
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (("192.0.2.7", 1875), ("192.0.2.7", 1875)),
+        (("2001:db8::7", 1875, 0, 0), ("2001:db8::7", 1875)),
+        (("::ffff:192.0.2.7", 1875, 0, 0), ("192.0.2.7", 1875)),
+        (("fe80::1%eth0", 1875, 0, 2), ("fe80::1", 1875)),
+    ],
+)
+def test_address(name: tuple[object, ...], expected: tuple[str, int]) -> None:
+    """A peer has one address, however the system writes it."""
+    assert address(name) == expected
