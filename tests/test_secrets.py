@@ -61,7 +61,7 @@ plugins = ["clerk"]
 log_level = "DEBUG"
 log_file = "manager.log"
 tls.enabled = false
-limits.prompt_timeout = "2 s"
+limits.prompt_timeout = "5 s"
 
 [plugins]
 password.password = { file = "password.txt" }
