@@ -29,6 +29,7 @@ TEMPLATES: Final = Path(__file__).parent / "new_plugin"
 HOOKS: Final = {
     "authenticate": "Lets in who knows a code.",
     "authorize": "Keeps some attributes of Services for administrators.",
+    "check_config": "Refuses settings with which the Manager must not run.",
     "check_identity": "Accepts Services by the beginning of their names.",
     "commands": "Adds something that Clients may ask of the Manager.",
     "peer_joined": "Notes who comes and goes.",

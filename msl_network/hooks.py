@@ -14,6 +14,7 @@ import math
 import sys
 from functools import cached_property
 from time import monotonic
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .codec import Codec
+    from .config import Config
     from .handshake import Handshake
     from .manager import Manager
     from .observer import Observer
@@ -156,6 +158,21 @@ class Hooks:
         return authorize
 
     # What a Manager is made of
+
+    def check_config(self, config: Config) -> None:
+        """Check: every plugin must find that it can work with the settings.
+
+        Raises:
+            StartError: If one cannot.
+        """
+        plugins = MappingProxyType(dict(self.plugins))
+        for impl in self._implementations("check_config"):
+            answer = _made(impl, "check_config", config=config, plugins=plugins)
+            if answer is not None:
+                problem = (
+                    f"check_config: it returned {type(answer).__name__}; it should raise to refuse, and return nothing"
+                )
+                raise PluginError(impl.plugin_name, problem)
 
     def open_store(self, plugin: str, location: str | None) -> AbstractAsyncContextManager[Store]:
         """Ask the plugin that keeps the data to open its store.

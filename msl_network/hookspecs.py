@@ -44,12 +44,13 @@ import pluggy
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
     from .codec import Codec
     from .commands import Command
+    from .config import Config
     from .handshake import Handshake
     from .manager import Manager
     from .messages import Identity
@@ -151,6 +152,26 @@ def authorize(peer: Peer, service: str, attribute: str, action: str) -> None:
 
     Raises:
         AuthorizationError: To refuse the request; the text is sent to the Client, which stays connected.
+    """
+
+
+@hookspec
+def check_config(config: Config, plugins: Mapping[str, object]) -> None:
+    """Check whether all settings together make sense for this plugin (*check*).
+
+    What is wrong with its own section alone says its class, when it is made. Here it sees the rest: who is asked,
+    whether there is TLS, which plugins there are. Called when all plugins are made, so for ``msl-network config check``
+    and for commands of plugins, too; and for each `reload`, before anything changes: if your plugin implements that, on
+    the object that is made of the new section. There need not be a Manager, and an event loop may wait: decide from
+    what you are given, and leave to `started` what needs a store, a device or the network.
+
+    Args:
+        config: All settings, e.g. ``config.tls.enabled``.
+        plugins: All plugins by name, in the order in which they are called; your plugin is among them.
+
+    Raises:
+        StartError: If a Manager must not run this way, e.g. ``ConfigError``; its text is one line for a person. Raise
+            to refuse: whatever is returned refuses, too.
     """
 
 
@@ -265,8 +286,9 @@ async def reload(settings: Any) -> Callable[[], None] | None:
     together with those of the other plugins, when all agree. Peers stay; the core revokes what was authorized.
 
     Args:
-        settings: A new object of your class, made of its section as it is now; no other hook of it is called but
-            `configure_tls`. The plugin itself if it has no section: it is no dataclass, or was handed to the Manager.
+        settings: A new object of your class, made of its section as it is now; no other hooks of it are called but
+            `check_config` and `configure_tls`. The plugin itself if it has no section: it is no dataclass, or was
+            handed to the Manager.
 
     Returns:
         What makes the change. It runs on the event loop, must not wait, and should not fail. Have it copy to yourself

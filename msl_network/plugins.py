@@ -127,6 +127,7 @@ def load(config: Config, extra: Sequence[object] = ()) -> Hooks:
     Raises:
         ConfigError: If a name or a section is wrong.
         PluginError: If a plugin does not fit.
+        StartError: If a plugin refuses the settings.
     """
     offered = installed()
     _check_sections(config, offered)
@@ -150,6 +151,7 @@ def load(config: Config, extra: Sequence[object] = ()) -> Hooks:
             key="store",
         )
     hooks.make_codec(config.encoding)  # else the first peer would find out
+    hooks.check_config(config)
     return hooks
 
 

@@ -1,7 +1,8 @@
 """New settings for a Manager that runs: what can change changes, connected peers stay.
 
-    the file --> settings --> an object of each plugin --> TLS --> each plugin agrees --> all of it takes effect
-                                 nothing has changed up to here                           in one step, without a pause
+    the file --> settings --> an object of each plugin, which checks them --> TLS --> each plugin agrees
+                                                                                                |
+                     in one step, without a pause: all of it takes effect <-- nothing has changed up to here
 
 Rule of this file: whatever may fail comes first, and what it finds wrong is raised; then nothing waits, so that no peer
 meets a half of it. What needs a restart stays as it is, and is named. It must not know who asks for it, nor any plugin.
@@ -147,7 +148,9 @@ def _read(
     kept: dict[str, Any] = {key: getattr(old, key) for key in NEEDS_RESTART}
     tls = dataclasses.replace(new.tls, enabled=old.tls.enabled)
     config = dataclasses.replace(new, tls=tls, sections=MappingProxyType(sections), **kept)
-    return config, stays, made, *make_tls(config, Hooks(candidates))
+    to_come = Hooks(candidates, hooks.authenticators)
+    to_come.check_config(config)
+    return config, stays, made, *make_tls(config, to_come)
 
 
 def _different(plugin: object, made: object) -> list[str]:

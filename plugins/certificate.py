@@ -28,7 +28,7 @@ from msl_network.settings import build
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from msl_network import Manager, Peer
+    from msl_network import Config, Peer
 
 __all__ = ["Certificate", "Entry", "names"]
 
@@ -110,14 +110,15 @@ class Certificate:
         context.verify_mode = ssl.CERT_OPTIONAL
 
     @hookimpl
-    async def started(self, manager: Manager) -> None:
+    def check_config(self, config: Config) -> None:
         """Refuse to run without TLS, where nobody has a certificate.
 
         Raises:
-            StartError: If TLS is off.
+            ConfigError: If TLS is off.
         """
-        if not manager.config.tls.enabled:
-            raise StartError("the plugin 'certificate' needs TLS; enable it in [manager.tls], or take it out of auth")
+        if not config.tls.enabled:
+            problem = "the plugin 'certificate' needs TLS; enable it in [manager.tls], or take it out of auth"
+            raise ConfigError(problem, source=config.source)
 
     @hookimpl
     async def reload(self, settings: Certificate) -> Callable[[], None]:

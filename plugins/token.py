@@ -37,6 +37,7 @@ from msl_network import (
     AuthenticationError,
     AuthorizationError,
     Command,
+    ConfigError,
     Duration,
     StartError,
     StoreError,
@@ -47,9 +48,9 @@ from msl_network.settings import convert, nearest
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from msl_network import Handshake, Identity, Manager, Peer, Store
+    from msl_network import Config, Handshake, Identity, Manager, Peer, Store
     from msl_network.cli import Context
 
 __all__ = ["Token"]
@@ -98,11 +99,28 @@ class Token:
         self._is_troubled = False
 
     @hookimpl
+    def check_config(self, config: Config, plugins: Mapping[str, object]) -> None:
+        """Refuse a plugin that cannot decide on who has no token, or decides on everybody anyway.
+
+        Raises:
+            ConfigError: If it is one.
+        """
+        own = next(name for name, plugin in plugins.items() if plugin is self)
+        able = [name for name, plugin in plugins.items() if name != own and hasattr(plugin, "authenticate")]
+        problem = ""
+        if self.otherwise and self.otherwise not in able:
+            problem = f"{self.otherwise!r} lets in nobody, {nearest(self.otherwise, able)}"
+        elif self.otherwise in config.auth:
+            problem = f"{self.otherwise!r} is in auth, so that a token alone lets in nobody; take it out there, or here"
+        if problem:
+            raise ConfigError(problem, source=config.source, section=f"plugins.{own}", key="otherwise")
+
+    @hookimpl
     async def started(self, manager: Manager) -> None:
         """Take the tokens of the Manager's store."""
         self._manager = manager
         if self.otherwise:
-            self._other = self._find_other(manager)
+            self._other = dict(manager.hooks.plugins)[self.otherwise].authenticate  # type: ignore[attr-defined]
         if manager.is_authenticator(self) and not await _Table(manager.store).items():
             logger.warning("there are no tokens yet, so nobody can come in; add one with: msl-network token add NAME")
 
@@ -186,21 +204,6 @@ class Token:
         for action in (add, revoke, actions.add_parser("list", help="show all tokens, but not the secret in them")):
             action.add_argument("-d", "--database", metavar="PATH", help="the database, if not that of the Manager")
         parser.set_defaults(run=self._run)
-
-    def _find_other(self, manager: Manager) -> Callable[..., Awaitable[object]]:
-        found = {name: plugin for name, plugin in manager.hooks.plugins if plugin is not self}
-        able = [name for name, plugin in found.items() if "authenticate" in manager.hooks.implemented_by(plugin)]
-        if self.otherwise not in able:
-            raise StartError(
-                f"[plugins.token] otherwise: {self.otherwise!r} lets in nobody, {nearest(self.otherwise, able)}"
-            )
-        if manager.is_authenticator(found[self.otherwise]):
-            raise StartError(
-                f"[plugins.token] otherwise: {self.otherwise!r} is in auth, so that a token alone lets in nobody; "
-                "take it out of one of the two"
-            )
-        other: Callable[..., Awaitable[object]] = found[self.otherwise].authenticate  # type: ignore[attr-defined]
-        return other
 
     async def _note_use(self, table: _Table, name: str) -> None:
         try:

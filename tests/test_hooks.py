@@ -333,6 +333,50 @@ def test_configure_tls_tells_all_or_stops() -> None:
         Hooks([("a", Teller("a", KeyError("x")))]).configure_tls(context)
 
 
+class Reviewer:
+    """Looks at the settings; answers or raises what it was given."""
+
+    def __init__(self, answer: object = None) -> None:
+        self.answer = answer
+        self.seen: list[object] = []
+
+    @hookimpl
+    def check_config(self, config: Any, plugins: Any) -> Any:
+        self.seen.append((config, dict(plugins)))
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+def test_all_look_at_the_settings() -> None:
+    """Each is given the settings and all plugins; the first one that refuses ends it."""
+    one, other = Reviewer(), Reviewer(StartError("a line"))
+    last = Reviewer()
+    hooks = Hooks([("one", one), ("other", other), ("last", last)])
+    config: Any = object()
+    with pytest.raises(StartError, match=r"^a line$"):
+        hooks.check_config(config)
+    assert one.seen == other.seen == [(config, {"one": one, "other": other, "last": last})]
+    assert last.seen == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (KeyError("x"), "failed in 'check_config': KeyError: 'x'"),
+        (SystemExit(3), "failed in 'check_config': SystemExit: 3"),
+        (False, "check_config: it returned bool; it should raise to refuse, and return nothing"),
+        (True, "check_config: it returned bool; it should raise to refuse, and return nothing"),
+    ],
+)
+def test_who_cannot_look_at_the_settings(answer: object, problem: str) -> None:
+    """A plugin that fails, or answers where it should raise, refuses by its name."""
+    config: Any = object()
+    with pytest.raises(PluginError) as info:
+        Hooks([("a", Reviewer(answer))]).check_config(config)
+    assert str(info.value) == f"plugin 'a': {problem}"
+
+
 def test_nobody_who_authorizes_costs_nothing() -> None:
     """If no plugin has rights to check, there is nothing to call per request."""
     assert Hooks([]).authorizer is None

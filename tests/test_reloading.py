@@ -413,6 +413,74 @@ async def test_a_plugin_that_does_not_agree(file: Path, fails: str, problem: str
         assert dict(manager.hooks.plugins)["taker"].text == "old"  # type: ignore[attr-defined]
 
 
+JUDGE = """
+from dataclasses import dataclass
+from msl_network import StartError, hookimpl
+
+class Judge:
+    @hookimpl
+    def check_config(self, config, plugins):
+        self.seen = config, plugins
+        if self.text == "bad":
+            raise StartError(f"{type(self).__name__} refuses, {config.port}")
+        if config.limits.pending == 7:
+            raise StartError("seven requests")
+
+@dataclass(eq=False)
+class Taker(Judge):
+    text: str = ""
+
+    @hookimpl
+    async def reload(self, settings):
+        def change():
+            self.text = settings.text
+        return change
+
+@dataclass(eq=False)
+class Deaf(Judge):
+    text: str = ""
+"""
+
+
+async def test_settings_are_checked_before_anything_changes(
+    tmp_path: Path, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A plugin looks at what would hold: at its new settings if it takes them, else at those that it has."""
+
+    def change(taker: str, deaf: str, pending: int = 5) -> None:
+        sections = "".join(
+            f'[plugins.{name.lower()}]\nuse = "labjudge:{name}"\ntext = "{text}"\n'
+            for name, text in (("Taker", taker), ("Deaf", deaf))
+        )
+        write(file, 'plugins = ["taker", "deaf"]', f"[manager.limits]\npending = {pending}\n{sections}")
+
+    (tmp_path / "labjudge.py").write_text(JUDGE, encoding="utf-8")
+    change("good", "good")
+    before = list(sys.path)
+    try:
+        async with Manager(Config.load(file)) as manager, client(manager) as user:
+            taker, deaf = (dict(manager.hooks.plugins)[name] for name in ("taker", "deaf"))
+            holds = manager.config
+            for values, problem in ((("bad", "new"), "Taker refuses, 0"), (("new", "new", 7), "seven requests")):
+                change(*values)  # type: ignore[arg-type]
+                with pytest.raises(StartError) as info:
+                    await manager.reload()
+                assert str(info.value) == problem
+                assert f"reloading the settings failed: {problem}" in caplog.messages
+                assert (manager.config, taker.text) == (holds, "good")  # type: ignore[attr-defined]
+            await user.manager("identity")  # nobody was closed
+            change("better", "bad")
+            assert await manager.reload() == ["[plugins.deaf] text"]
+            config, seen = deaf.seen  # type: ignore[attr-defined]
+            assert config is manager.config
+            assert seen["deaf"] is deaf
+            assert seen["taker"].text == taker.text == "better"  # type: ignore[attr-defined]
+            assert list(seen) == [name for name, _ in manager.hooks.plugins]
+    finally:
+        sys.path[:] = before
+        sys.modules.pop("labjudge", None)
+
+
 @pytest.mark.usefixtures("plugins")
 async def test_a_plugin_that_fails_to_change(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is named, and all other settings hold."""

@@ -321,6 +321,32 @@ class AllowsWithTrue:
         return True
 
 
+class FailsAtSettings:
+    @hookimpl
+    def check_config(self, config: Any) -> None:
+        config.sections["mine"]
+
+
+class AcceptsWithTrue:
+    @hookimpl
+    def check_config(self, config: Any) -> Any:
+        return config.auth == ("password",) or None
+
+
+class RefusesInSilence:
+    @hookimpl
+    def check_config(self, config: Any) -> None:
+        if config.auth:
+            raise StartError
+
+
+class RefusesAtLength:
+    @hookimpl
+    def check_config(self, config: Any) -> None:
+        if config.auth:
+            raise StartError("one\ntwo")
+
+
 class CommandWithoutPeer:
     @hookimpl
     def commands(self) -> list[Command]:
@@ -409,6 +435,10 @@ class Other:
         (ReturnsNames, "judges_identities", "it returned str; allowed is an Identity, or None to leave it"),
         (FailsAtRequests, "judges_requests", "Echo.echo: KeyError: 'Echo'"),
         (AllowsWithTrue, "judges_requests", "it returned True, which refuses"),
+        (FailsAtSettings, "checks_settings", "KeyError: 'mine'"),
+        (AcceptsWithTrue, "checks_settings", "it returned True, which refuses; raise ConfigError, or return nothing"),
+        (RefusesInSilence, "checks_settings", "it refuses with the text '', allowed is one line for a person"),
+        (RefusesAtLength, "checks_settings", "it refuses with the text 'one\\ntwo', allowed is one line"),
         (CommandWithoutPeer, "offers_commands", "lab.open: its function takes no argument; the first one is the peer"),
         (CommandThatExists, "starts_and_stops", "the command 'identity' exists already"),
         (AllEncodings, "leaves_other_encodings", "asked for the encoding 'no-such-name', it returned str"),

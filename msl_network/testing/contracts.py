@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from msl_network.commands import Command
-from msl_network.errors import ConfigError, PluginError, RequestError, StoreError
+from msl_network.config import Config, Limits, TLSSettings
+from msl_network.errors import ConfigError, PluginError, RequestError, StartError, StoreError
 from msl_network.hooks import Hooks
 from msl_network.messages import Identity
 from msl_network.settings import build
@@ -40,6 +41,13 @@ IDENTITIES: Final = (
     Identity(type="service", name="Größe\u202e😀", language="", os=""),
 )
 """Identities as they come, and some that nobody expects."""
+
+CONFIGS: Final = (
+    Config(),
+    Config(port=0, auth=("password",), without=("hostname", "identity"), tls=TLSSettings(enabled=False)),
+    Config(host="localhost", auth=("hostname", "password"), plugins=(UNKNOWN,), limits=Limits(handshake_timeout=0.1)),
+)
+"""Settings that a plugin may find itself among."""
 
 
 async def fits(subject: Subject) -> None:
@@ -84,6 +92,23 @@ async def hides_secrets(subject: Subject) -> None:
     shown = repr(subject.make())
     if any(isinstance(answer, str) and len(answer) > 2 and answer in shown for answer in answers):
         raise Failed("its repr shows what lets a peer in")
+
+
+async def checks_settings(subject: Subject) -> None:
+    """It finds that it can work with all settings, or refuses them with one line of text; nothing else happens."""
+    plugin = subject.make()
+    plugins = {subject.factory.__name__: plugin}
+    for config in CONFIGS:
+        try:
+            answer = subject.call(plugin, "check_config", config=config, plugins=plugins)
+        except StartError as error:
+            if not str(error) or "\n" in str(error):
+                raise Failed(f"it refuses with the text {str(error)!r}, allowed is one line for a person") from None
+            continue
+        except Exception as error:
+            raise Failed(f"{type(error).__name__}: {error}") from error
+        if answer is not None:
+            raise Failed(f"it returned {answer!r}, which refuses; raise ConfigError, or return nothing")
 
 
 async def starts_and_stops(subject: Subject) -> None:
@@ -263,6 +288,11 @@ def _checks() -> list[Check]:
         (is_told_apart, (), "make it @dataclass(eq=False)"),
         (has_settings, (), "make it a dataclass, and import what its types name outside of TYPE_CHECKING"),
         (hides_secrets, (), "give the field the type Secret"),
+        (
+            checks_settings,
+            ("check_config",),
+            "raise ConfigError with one line of text to refuse, also settings that you did not expect",
+        ),
         (starts_and_stops, (), "raise StartError with one line of text if the Manager must not run, and nothing else"),
         (hears, EVENTS, "do not fail at what you did not expect; nobody can be refused here"),
         (judges_identities, ("check_identity",), "raise IdentityError to refuse"),

@@ -21,7 +21,6 @@ from msl_network import (
     Identity,
     Manager,
     Peer,
-    StartError,
     StoreError,
     hookimpl,
 )
@@ -465,14 +464,13 @@ async def answering(manager: Manager, **answers: object) -> AsyncIterator[tuple[
 
 
 def hand_over(manager: Manager, plugin: object) -> None:
-    """Have the plugin that is asked otherwise be this one, which is enabled but not in `auth`."""
-    manager.hooks.plugins = (*manager.hooks.plugins, ("other", plugin))
-    manager.hooks._table["authenticate"] += [type("Impl", (), {"plugin": plugin, "plugin_name": "other"})]
+    """Have the plugin that is asked otherwise be this one in place of `login`, which is enabled but not in `auth`."""
+    manager.hooks.plugins = tuple((name, plugin if name == "login" else other) for name, other in manager.hooks.plugins)
 
 
 async def test_otherwise(transport: str) -> None:
     """Who says that it is a token is asked for it; on others the other plugin decides, and nothing is asked twice."""
-    settings = config(transport, auth=["token"], plugin_settings={"token": {"otherwise": "other"}})
+    settings = config(transport, auth=["token"], plugin_settings={"token": {"otherwise": "login"}})
     manager = Manager(settings)
     hand_over(manager, Other())
     async with manager:
@@ -495,7 +493,7 @@ async def test_otherwise(transport: str) -> None:
 
 async def test_otherwise_without_a_question(transport: str) -> None:
     """The other plugin takes the arguments that it wants, and one that answers where it should raise refuses."""
-    settings = config(transport, auth=["token"], plugin_settings={"token": {"otherwise": "other"}})
+    settings = config(transport, auth=["token"], plugin_settings={"token": {"otherwise": "login"}})
     manager = Manager(settings)
     hand_over(manager, Door())
     async with manager, answering(manager, username="anybody") as (_, asked, refused):
@@ -503,7 +501,7 @@ async def test_otherwise_without_a_question(transport: str) -> None:
     manager = Manager(settings)
     hand_over(manager, Other(answer=False))
     async with manager, answering(manager, username="alice", password="wonderland") as (peer, _, refused):
-        assert refused == "ValueError: refused, because the plugin 'other' failed"
+        assert refused == "ValueError: refused, because the plugin 'login' failed"
         await peer.eof()
 
 
@@ -517,11 +515,13 @@ async def test_otherwise_without_a_question(transport: str) -> None:
     ],
 )
 async def test_otherwise_what(transport: str, auth: list[str], otherwise: str, text: str) -> None:
-    """A plugin that cannot decide, or decides in any case, keeps the Manager from starting."""
+    """A plugin that cannot decide, or decides in any case, keeps a Manager from being made, and from reloading."""
     settings = config(transport, auth=auth, plugin_settings={"token": {"otherwise": otherwise}})
-    with pytest.raises(StartError, match=re.escape(f"[plugins.token] {text}")):
-        async with Manager(settings):
-            raise AssertionError
+    with pytest.raises(ConfigError, match=re.escape(f"[plugins.token] {text}")):
+        Manager(settings)
+    async with Manager(config(transport, auth=auth), listen=False) as manager:
+        with pytest.raises(ConfigError, match=re.escape(f"[plugins.token] {text}")):
+            await manager.reload(settings)
 
 
 # The command line
