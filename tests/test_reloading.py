@@ -462,7 +462,7 @@ async def test_settings_are_checked_before_anything_changes(
             taker, deaf = (dict(manager.hooks.plugins)[name] for name in ("taker", "deaf"))
             holds = manager.config
             for values, problem in ((("bad", "new"), "Taker refuses, 0"), (("new", "new", 7), "seven requests")):
-                change(*values)  # type: ignore[arg-type]
+                change(*values)
                 with pytest.raises(StartError) as info:
                     await manager.reload()
                 assert str(info.value) == problem
