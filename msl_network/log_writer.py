@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from io import FileIO
     from pathlib import Path
 
-__all__ = ["FLUSH", "LogWriter", "Sink", "end", "file_sink", "text_sink"]
+__all__ = ["FLUSH", "LogFile", "LogWriter", "Sink", "end", "file_sink", "text_sink"]
 
 MAX_WAITING: Final = 4 * 2**20
 """How many characters wait for one target, some 40 000 lines: peers decide how many there are."""
@@ -66,8 +67,10 @@ class Sink:
         self.encoding = encoding
 
 
-def file_sink(path: Path) -> Sink:
-    """Open a file to append to; if it is missing, it is made for its owner only.
+class LogFile:
+    """A file that lines are appended to; when somebody has moved or removed it, the next line begins a new one.
+
+    If it is missing, it is made for its owner only. It is used in one thread.
 
     Args:
         path: The file.
@@ -75,9 +78,82 @@ def file_sink(path: Path) -> Sink:
     Raises:
         OSError: If it cannot be opened.
     """
-    # 0600 from the first moment: addresses and names are nobody else's business
-    raw = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)
-    return Sink(f"the log file {str(path)!r}", raw.write, raw.close)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        """How large it is, in bytes."""
+        self._is_whole = True  # whether it ends with a whole line
+        self._file: FileIO | None = None
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open the file that is there now, or make one."""
+        self.close()
+        # 0600 from the first moment: addresses and names are nobody else's business
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
+        self.size = os.fstat(descriptor).st_size
+
+    def close(self) -> None:
+        """Close it; another write opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def write(self, data: bytes) -> int | None:
+        """Write bytes.
+
+        Args:
+            data: Lines, or what is left of them.
+
+        Returns:
+            How many bytes the file took; None if it takes none now.
+
+        Raises:
+            OSError: If it fails.
+        """
+        if self._is_whole:
+            self.begin(len(data))
+        if self._file is None:
+            self.reopen()
+        taken = self._file.write(data) if self._file is not None else None
+        if taken:
+            self.size += taken
+            self._is_whole = data[:taken].endswith(b"\n")
+        return taken
+
+    def begin(self, size: int) -> None:  # noqa: ARG002 - for who overrides it
+        """Do what is to be done before a line begins: open another file if this one is not there any more.
+
+        Args:
+            size: How many bytes are to be written.
+        """
+        if self._file is None or self._is_elsewhere():
+            self.reopen()
+
+    def _is_elsewhere(self) -> bool:
+        """Whether somebody has moved or removed the file, as logrotate does: nobody would find what is written then."""
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return True
+        except OSError:  # it may not be looked at any more, but it can be written
+            return False
+        return self._file is not None and not os.path.samestat(there, os.fstat(self._file.fileno()))
+
+
+def file_sink(path: Path) -> Sink:
+    """Open a file to append to, see `LogFile`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    file = LogFile(path)
+    return Sink(f"the log file {str(path)!r}", file.write, file.close)
 
 
 def text_sink(stream: TextIO) -> Sink:

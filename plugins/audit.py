@@ -16,19 +16,18 @@ It must not know what a request means, or any other plugin.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from anyio import to_thread
 
 from msl_network import AuthorizationError, File, Size, StartError, hookimpl, paths
 from msl_network.errors import AuthenticationError, ServiceLostError
-from msl_network.log_writer import LogWriter, Sink
+from msl_network.log_writer import LogFile, LogWriter, Sink
 from msl_network.messages import MANAGER
 
 if TYPE_CHECKING:
@@ -216,8 +215,8 @@ class _Line(logging.Formatter):
         return msgspec.json.encode(entry).decode()
 
 
-class _Files:
-    """A file that becomes another one when it is large enough. Used in one thread.
+class _Files(LogFile):
+    """A file that becomes another one when it is large enough.
 
     Args:
         path: The file.
@@ -229,46 +228,15 @@ class _Files:
     """
 
     def __init__(self, path: Path, max_size: int, backups: int) -> None:
-        self._path = path
+        super().__init__(path)
         self._max_size = max_size
         self._backups = backups
-        self._is_whole = True  # whether it ends with a whole line
-        self._file: Any = None
-        self._open()
 
-    def write(self, data: bytes) -> int:
-        """Write bytes; returns how many the file took."""
-        if self._is_whole and self._is_elsewhere():
-            self.close()
-        if self._file is None:
-            self._open()
-        if self._is_whole and self._size and self._size + len(data) > self._max_size:
+    def begin(self, size: int) -> None:
+        """Begin another file if this one is full, or not there any more."""
+        super().begin(size)
+        if self.size and self.size + size > self._max_size:
             self._rotate()
-        taken: int = self._file.write(data)
-        self._size += taken
-        self._is_whole = data[:taken].endswith(b"\n")
-        return taken
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _open(self) -> None:
-        # 0600 from the first moment: who does what is nobody else's business
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(descriptor, "ab", buffering=0)
-        self._size = os.fstat(descriptor).st_size
-
-    def _is_elsewhere(self) -> bool:
-        """Whether somebody has moved or removed the file, as logrotate does; what is written then nobody would find."""
-        try:
-            there = self._path.stat()
-        except FileNotFoundError:
-            return True
-        except OSError:  # it may not be looked at any more, but it can be written
-            return False
-        return self._file is not None and not os.path.samestat(there, os.fstat(self._file.fileno()))
 
     def _rotate(self) -> None:
         self.close()
@@ -277,11 +245,11 @@ class _Files:
             if older.exists():
                 older.replace(self._backup(number))
         if not self._backups:
-            self._path.unlink()
-        self._open()
+            self.path.unlink()
+        self.reopen()
 
     def _backup(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
 
 
 class _ToLog(logging.Handler):

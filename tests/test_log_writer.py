@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from msl_network import log_writer
-from msl_network.log_writer import LogWriter, Sink, end, file_sink, text_sink
+from msl_network.log_writer import LogFile, LogWriter, Sink, end, file_sink, text_sink
 
 from .laboratory import DEADLINE, happens, no_thread_left
 
@@ -350,6 +350,116 @@ def test_file_is_appended_to(tmp_path: Path) -> None:
         writer.close()
     assert path.read_text(encoding="utf-8") == "INFO ä0\nINFO ä1\n"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`flush` waits until all is written."""
+    monkeypatch.setattr(log_writer, "FLUSH", DEADLINE)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_file_that_is_moved_again_and_again(tmp_path: Path, replaced: bool) -> None:
+    """While lines are written without a pause, each is in one of the files, once, and in order; the new are private."""
+    path, moved = tmp_path / "x.log", [tmp_path / f"x.log.{number}" for number in range(5)]
+    is_over, has_written = threading.Event(), threading.Event()
+    sink = file_sink(path)
+
+    def write(data: bytes) -> int | None:
+        taken = sink.write(data)
+        has_written.set()
+        return taken
+
+    with no_thread_left():
+        writer = LogWriter(Sink("the file", write, sink.close), FORMATTER)
+        said = 0
+
+        def talk() -> None:
+            nonlocal said
+            while not is_over.is_set():
+                writer.handle(record(f"{said}"))
+                said += 1
+                if said % 100 == 0:  # else there is no room soon
+                    writer.flush()
+
+        talker = threading.Thread(target=talk)
+        talker.start()
+        for target in [*moved, None]:
+            while not (path.exists() and path.stat().st_size):
+                has_written.clear()
+                happens(has_written)
+            if target is not None:
+                path.rename(target)
+                if replaced:
+                    path.touch(0o600)
+        is_over.set()
+        talker.join()
+        writer.close()
+    found = [line for file in [*moved, path] for line in file.read_text(encoding="utf-8").splitlines()]
+    assert found == [f"INFO {number}" for number in range(said)]
+    assert {file.stat().st_mode & 0o777 for file in [*moved, path]} == {0o600}
+
+
+@pytest.mark.usefixtures("patient")
+def test_file_that_is_removed(tmp_path: Path) -> None:
+    """What follows is in a new one."""
+    path = tmp_path / "x.log"
+    writer = LogWriter(file_sink(path), FORMATTER)
+    for text in ("one", "two"):
+        writer.handle(record(text))
+        writer.flush()
+        assert path.read_text(encoding="utf-8") == f"INFO {text}\n"
+        path.unlink()
+    writer.close()
+    assert not path.exists()  # nothing was to be written
+
+
+@pytest.mark.usefixtures("patient")
+def test_file_that_is_emptied(tmp_path: Path) -> None:
+    """What follows is at its beginning: logrotate does so with ``copytruncate``."""
+    path = tmp_path / "x.log"
+    writer = LogWriter(file_sink(path), FORMATTER)
+    for text in ("one", "two"):
+        writer.handle(record(text))
+        writer.flush()
+        assert path.read_text(encoding="utf-8") == f"INFO {text}\n"
+        os.truncate(path, 0)
+    writer.close()
+
+
+@pytest.mark.usefixtures("patient")
+def test_file_whose_folder_is_gone(tmp_path: Path) -> None:
+    """The other target is told, and what was logged meanwhile is in the file as soon as there is the folder again."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path, other = folder / "x.log", Target()
+    writer = LogWriter(file_sink(path), FORMATTER)
+    terminal = LogWriter(Sink("the terminal", other.write, other.is_closed.set), FORMATTER)
+    writer.others = [terminal]
+    folder.rename(tmp_path / "moved")
+    writer.handle(record("one"))
+    name = f"the log file {str(path)!r}"
+    failed = f"WARNING the log cannot be written to {name}, trying again: No such file or directory"
+    other.until(failed)
+    writer.handle(record("two"))
+    folder.mkdir()
+    other.until(failed, f"WARNING the log goes on in {name}")
+    writer.flush()
+    assert path.read_text(encoding="utf-8") == "INFO one\nINFO two\n"
+    end([writer, terminal], DEADLINE)
+
+
+def test_half_a_line_is_not_torn_apart(tmp_path: Path) -> None:
+    """A file that took the beginning of a line gets the rest of it, wherever it is by then."""
+    path, moved = tmp_path / "x.log", tmp_path / "moved"
+    file = LogFile(path)
+    assert file.write(b"INFO on") == 7
+    path.rename(moved)
+    assert file.write(b"e\n") == 2
+    assert file.write(b"INFO two\n") == 9
+    file.close()
+    assert (moved.read_bytes(), path.read_bytes(), file.size) == (b"INFO one\n", b"INFO two\n", 9)
 
 
 def test_pipe_that_nobody_reads() -> None:
