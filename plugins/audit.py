@@ -31,6 +31,8 @@ from msl_network.log_writer import LogFile, LogWriter, Sink
 from msl_network.messages import MANAGER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from msl_network import Identity, Observer, Peer, Request, RequestError
 
 __all__ = ["Audit"]
@@ -76,6 +78,15 @@ class Audit:
         """
         path = Path(self.path) if self.path else paths.home() / "audit.jsonl"
         self._writer = await to_thread.run_sync(_open, path, self.max_size, self.backups)
+
+    @hookimpl
+    async def reload(self, settings: Audit) -> Callable[[], None]:
+        """Keep arguments from now on, or no longer; another file needs a restart."""
+
+        def change() -> None:
+            self.arguments = settings.arguments
+
+        return change
 
     @hookimpl
     async def stopping(self) -> None:

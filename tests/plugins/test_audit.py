@@ -114,6 +114,29 @@ def test_an_error(path: Path, arguments: bool) -> None:
     assert entry.get("text") == ("no channel 7" if arguments else None)
 
 
+async def test_reload(path: Path, tmp_path: Path) -> None:
+    """Whether arguments are kept changes for the next calls; another file, and its size, need a restart."""
+
+    def settings(**audit: object) -> Config:
+        return Config.from_dict({"manager": {"plugins": ["audit"]}, "plugins": {"audit": audit}})
+
+    async with Manager(settings(path=str(path)), listen=False) as manager:
+        plugin = next(plugin for name, plugin in manager.hooks.plugins if name == "audit")
+        assert isinstance(plugin, Audit)
+        peer = FakePeer()
+        for arguments in (True, False):
+            assert await manager.reload(settings(path=str(path), arguments=arguments)) == []
+            for step in (ask(args="[1]"), answer(line=ERROR)):
+                step(plugin, peer)
+        stays = await manager.reload(settings(path=str(tmp_path / "other"), max_size=5, backups=1, arguments=True))
+        assert stays == ["[plugins.audit] path", "[plugins.audit] max_size", "[plugins.audit] backups"]
+        for step in (ask(args="[2]"), answer()):
+            step(plugin, peer)
+    found = [(entry.get("args"), entry.get("text")) for entry in lines(path)]
+    assert found == [([1], "no channel 7"), (None, None), ([2], None)]
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [
