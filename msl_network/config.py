@@ -17,6 +17,8 @@ import dataclasses
 import logging
 import os
 import reprlib
+import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -201,6 +203,22 @@ class Config:
         names = [*self.auth, *default, self.store, self.encoding, *self.plugins]
         return tuple(dict.fromkeys(names))
 
+    def command_line(self, words: str, database: str | None = None) -> str:
+        """Return the command that concerns a Manager with these settings, for a person to type.
+
+        Args:
+            words: What comes after ``msl-network``, e.g. ``user list``.
+            database: Where the data is, if a person said so (``--database``); where these settings say if None.
+        """
+        database = database or self.database
+        parts = [
+            "msl-network",
+            *(["--config", _quoted(self.source)] if self.source else []),
+            words,
+            *(["--database", _quoted(database)] if database else []),
+        ]
+        return " ".join(parts)
+
     def log_level_number(self) -> int:
         """Return the logging level as a number.
 
@@ -357,6 +375,11 @@ class Config:
         except ValueError as error:
             key, _, problem = str(error).partition(": ")
             raise ConfigError(problem, key=key) from None
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a shell takes it."""
+    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
 
 
 def _plain(value: object) -> object:

@@ -149,6 +149,8 @@ class Hostname:
         logger.info("%s deleted the trusted host name %r", peer.network_name, name)
         if name.casefold() in self._trusted:
             logger.warning("%r is still trusted: it is in the configuration, too", name)
+        if not self._stored:
+            logger.warning("no trusted host name is left; the next start adds those of this computer again")
 
 
 class _Table:
@@ -227,6 +229,11 @@ async def _run(args: argparse.Namespace, context: Context) -> int:
         change = table.insert if args.action in {"insert", "add"} else table.delete
         # all are tried: what could be done is done, and said
         done = [await _try(change, name, args.action, past) for name in args.names]
+        if change == table.delete and not await table.names():
+            print(
+                "note: no name is left, so the next start, or command, adds those of this computer again: "
+                f"{', '.join(sorted(_own_names()))}; to keep it out, add another name before you {args.action} its own"
+            )
     return 0 if all(done) else 1
 
 

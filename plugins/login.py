@@ -76,7 +76,7 @@ class Login:
         """
         accounts = _Accounts(manager.store.users)
         if manager.is_authenticator(self) and not await accounts.list():
-            add = "msl-network user insert NAME --password ..."
+            add = manager.config.command_line("user insert NAME --password ...")
             raise PluginError("login", f"there are no users yet in {manager.store.location}; add one with: {add}")
         self._accounts = accounts
 

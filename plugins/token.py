@@ -122,7 +122,8 @@ class Token:
         if self.otherwise:
             self._other = dict(manager.hooks.plugins)[self.otherwise].authenticate  # type: ignore[attr-defined]
         if manager.is_authenticator(self) and not await _Table(manager.store).items():
-            logger.warning("there are no tokens yet, so nobody can come in; add one with: msl-network token add NAME")
+            add = manager.config.command_line("token add NAME")
+            logger.warning("there are no tokens yet, so nobody can come in; add one with: %s", add)
 
     @hookimpl
     async def reload(self, settings: Token) -> Callable[[], None]:
@@ -237,7 +238,10 @@ class Token:
 
     async def _revoke(self, peer: Peer, name: str) -> int:
         """Revoke a token, and close the connections that were made with it; returns how many."""
-        await self._open().revoke(_text(name))
+        try:
+            await self._open().revoke(_text(name))
+        except _UnknownTokenError as error:
+            raise ValueError(f"{error}; tokens.list has all") from None
         logger.info("%s revoked the token %r", peer.network_name, name)
         users = [user for user, (token, _) in self._peers.items() if token == name and user is not peer]
         for user in users:
@@ -276,9 +280,16 @@ class Token:
                     print(await table.add(args.name, args.scope, args.role, self._seconds(args.lifetime)))
                     # the token alone is on stdout, so that a script can take it from there
                     print(f"This is the token {args.name!r}. Keep it, it is not shown again.", file=sys.stderr)
+            except _UnknownTokenError as error:
+                shows_all = context.config.command_line("token list", args.database)
+                raise StartError(f"{error}; '{shows_all}' shows all") from None
             except ValueError as error:
                 raise StartError(str(error)) from None
         return 0
+
+
+class _UnknownTokenError(ValueError):
+    """Raised when there is no token of a name. Who asked for it is told how to see all."""
 
 
 class _Replay:
@@ -400,7 +411,7 @@ class _Table:
         """
         value = await self._tokens.get(name)
         if value is None:
-            raise ValueError(f"There is no token {name!r}; 'msl-network token list' shows all")
+            raise _UnknownTokenError(f"There is no token {name!r}")
         try:
             record = msgspec.convert(value, _Record)
         except msgspec.ValidationError:  # it lets in nobody as it is

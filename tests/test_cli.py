@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import io
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -609,6 +610,16 @@ def test_login_without_users(mistake: Any) -> None:
     line = mistake(*LOCAL, "--disable-tls", "--auth-login")
     assert line.startswith("plugin 'login': there are no users yet in ")
     assert "; add one with: msl-network user insert NAME" in line
+
+
+def test_what_a_message_has_one_type(mistake: Any, run: Any, file: Any, home: Path) -> None:
+    """It is the command that helps, with the file and the database that were named."""
+    start = ["start", "--config", file("[manager.tls]\nenabled = false", "my lab.toml"), "-d", "a b.db", "--auth-login"]
+    command = mistake(*start, "-H", "127.0.0.1", "-p", "0").partition("; add one with: ")[2]
+    words = shlex.split(command.replace("NAME", "ada").replace("...", "secret"))
+    assert words[0] == "msl-network"
+    assert run(*words[1:])[0] == 0
+    assert "\nada " in run("user", "list", "-d", "a b.db")[1]
 
 
 @pytest.mark.parametrize("flag", ["-l", "--log-file"])

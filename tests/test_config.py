@@ -59,6 +59,22 @@ def problem(text: str, tmp_path: Path) -> str:
     return str(info.value).removeprefix(str(file)).lstrip(": ")
 
 
+@pytest.mark.parametrize(
+    ("source", "given", "typed", "line"),
+    [
+        ("", None, None, "msl-network user list"),
+        ("lab.toml", None, None, "msl-network --config lab.toml user list"),
+        ("/my lab/a.toml", None, None, "msl-network --config '/my lab/a.toml' user list"),
+        ("lab.toml", "a.db", None, "msl-network --config lab.toml user list --database a.db"),
+        ("lab.toml", "a.db", "b;.db", "msl-network --config lab.toml user list --database 'b;.db'"),
+        ("", None, "b.db", "msl-network user list --database b.db"),
+    ],
+)
+def test_command_line(source: str, given: str | None, typed: str | None, line: str) -> None:
+    """A command that a message names is about the same file and the same data, whatever is in their names."""
+    assert Config(source=source, database=given).command_line("user list", typed) == line
+
+
 def test_the_defaults() -> None:
     """Without settings the Manager is that of 1.0: port 1875, TLS, everything on."""
     config = Config()

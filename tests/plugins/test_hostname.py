@@ -259,6 +259,36 @@ async def test_cli_shows_the_names_of_this_computer(tmp_path: Path, capsys: pyte
     assert {line.strip() for line in listed.splitlines()} == ALIASES
 
 
+async def test_cli_removes_the_last_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says that this computer is trusted again by and by, which a list with another name prevents."""
+    database = tmp_path / "lab.db"
+    own = sorted(ALIASES)
+    assert await hostname(database, "remove", *own[1:]) == 0
+    assert "note: " not in capsys.readouterr().out
+    assert await hostname(database, "remove", own[0], "nothing") == 1
+    assert capsys.readouterr().out == (
+        f"Removed {own[0]}\nnote: no name is left, so the next start, or command, adds those of this computer again: "
+        f"{', '.join(own)}; to keep it out, add another name before you remove its own\n"
+    )
+    assert await hostname(database, "add", "pc7") == 0
+    assert await hostname(database, "delete", *own) == 0
+    assert "note: " not in capsys.readouterr().out
+    assert await hostname(database, "list") == 0
+    assert capsys.readouterr().out.endswith("Hostnames:\n  pc7\n")
+
+
+async def test_an_administrator_removes_the_last_name(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says what the next start does about it."""
+    plugin = await start(store)
+    warning = "no trusted host name is left; the next start adds those of this computer again"
+    for name in await store.hostnames.list():
+        assert warning not in caplog.messages
+        await ask(plugin, "delete", name)
+    assert warning in caplog.messages
+    assert not await is_trusted(plugin, LOCAL)
+    assert await is_trusted(await start(store), LOCAL)
+
+
 async def test_cli_cannot_remove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A name that is not there is a line and a status that is not 0; the others are removed all the same."""
     database = tmp_path / "lab.db"

@@ -17,6 +17,7 @@ from msl_network_plugins.token import Token
 from msl_network import (
     AuthenticationError,
     AuthorizationError,
+    Config,
     ConfigError,
     Identity,
     Manager,
@@ -68,6 +69,7 @@ class FakeManager:
 
     store: Any
     authenticates: bool = True
+    config: Config = field(default_factory=lambda: Config(source="lab.toml"))
 
     def is_authenticator(self, plugin: object) -> bool:
         return self.authenticates
@@ -220,7 +222,7 @@ async def test_revoked(store: Store, clock: list[datetime]) -> None:
     await come(plugin, again)
     with pytest.raises(AuthenticationError, match=UNKNOWN):
         await come(plugin, token)
-    with pytest.raises(ValueError, match="There is no token 'other'; "):
+    with pytest.raises(ValueError, match=r"^There is no token 'other'; tokens\.list has all$"):
         await revoke(plugin, "other")
 
 
@@ -315,7 +317,10 @@ async def test_damaged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
 async def test_nobody_can_come_in(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """A Manager that has no tokens says so; one may still be added while it runs."""
     plugin = await start(store)
-    assert "there are no tokens yet, so nobody can come in; add one with: msl-network token add" in caplog.text
+    assert (
+        "there are no tokens yet, so nobody can come in; add one with: msl-network --config lab.toml token add NAME"
+        in (caplog.text)
+    )
     await come(plugin, await add(plugin, "pump"))
     caplog.clear()
     await start(store)
@@ -563,7 +568,12 @@ def test_command_line(home: Path) -> None:
         (["add", "pump", "--scope", "administrator"], 1, "A token is for a client, a service or both"),
         (["add", "pump", "--lifetime", "soon"], 1, "lifetime: found 'soon', allowed is a duration"),
         (["add"], 2, "the following arguments are required: name"),
-        (["revoke", "pump"], 1, "There is no token 'pump'; 'msl-network token list' shows all"),
+        (["revoke", "pump"], 1, "There is no token 'pump'; 'msl-network --config {file} token list' shows all"),
+        (
+            ["revoke", "pump", "-d", "x.db"],
+            1,
+            "There is no token 'pump'; 'msl-network --config {file} token list --database x.db' shows all",
+        ),
         ([], 2, "the following arguments are required: ACTION"),
     ],
 )
@@ -571,5 +581,5 @@ def test_a_mistake_on_the_command_line(home: Path, words: list[str], status: int
     """It is one line."""
     done = run(home, *words)
     assert (done.returncode, done.stdout) == (status, "")
-    assert text in done.stderr
+    assert text.format(file=home.parent / "lab.toml") in done.stderr
     assert done.stderr.count("\n") == 1
