@@ -16,7 +16,6 @@ import inspect
 import os
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from . import cli_files, cli_plugin
@@ -25,7 +24,7 @@ from .errors import ConfigError, StartError
 from .hooks import Hooks
 from .manager import Manager, filter_run_forever_kwargs
 from .plugins import find, installed, load
-from .running import event_loop, first_of, hold_standard_descriptors, printable, run
+from .running import check_tls, event_loop, first_of, hold_standard_descriptors, printable, run
 from .settings import nearest
 from .toml import dump
 
@@ -369,26 +368,12 @@ def _config_check(args: argparse.Namespace, context: Context) -> int:
         raise ConfigError(f"which file? {PROGRAM} config check FILE")
     config, hooks = _config(args, context)
     event_loop(config.event_loop)
-    _check_tls(config, hooks)
+    check_tls(config, hooks)
     print(f"{config.source}: all is well; enabled plugins: {', '.join(name for name, _ in hooks.plugins)}")
     idle = sorted(set(config.sections) - {name for name, _ in hooks.plugins})
     if idle:
         print(f"note: settings for plugins that are not enabled: {', '.join(idle)}")
     return 0
-
-
-def _check_tls(config: Config, hooks: Hooks) -> None:
-    from .tls import rehearsal_context  # noqa: PLC0415 - start-up time
-
-    tls = config.tls
-    if tls.enabled:
-        context = rehearsal_context(
-            cert_file=Path(tls.cert_file) if tls.cert_file else None,
-            key_file=Path(tls.key_file) if tls.key_file else None,
-            key_file_password=tls.key_file_password.value if tls.key_file_password else None,
-            host=config.host,
-        )
-        hooks.configure_tls(context)
 
 
 def _config_show(args: argparse.Namespace, context: Context) -> int:

@@ -199,7 +199,8 @@ def configure_tls(context: ssl.SSLContext) -> None:
 
     Called when the Manager starts, in a worker thread, so that files may be read; not called if TLS is off. Again for
     each `reload`, with other TLS settings, for the connections to come; if your plugin implements that, on the object
-    that is made of the new section. And for ``msl-network config check``, which runs no Manager.
+    that is made of the new section. And with settings that nobody uses then: for ``msl-network config check``, and by
+    ``msl-network start`` before anything else, so that a mistake is found before a log file is made.
 
     With ``context.verify_mode = ssl.CERT_OPTIONAL`` and ``context.load_verify_locations(...)`` a peer is asked for a
     certificate: one that does not pass ends its connection, one that does is ``peer.certificate``. With

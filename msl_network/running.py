@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .config import Config
+    from .hooks import Hooks
     from .manager import Manager
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 __all__ = [
+    "check_tls",
     "event_loop",
     "first_of",
     "hold_standard_descriptors",
@@ -77,6 +79,9 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
         StartError: If it cannot start.
         ConnectError: If the companion cannot connect to it.
     """
+    # a mistake in the settings is one line of whoever called, and no log file
+    backend, options = event_loop(manager.config.event_loop)
+    check_tls(manager.config, manager.hooks)
     level = logger.level
     handlers = set_up_logging(manager.config)
     keep_memory()
@@ -88,7 +93,6 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
             Ending(manager, is_program=is_program, last_act=lambda: end(handlers, FLUSH)) as ending,
             HangUp(manager, is_program=is_program) as hang_up,
         ):
-            backend, options = event_loop(manager.config.event_loop)
             anyio.run(_serve, manager, companion, ending, hang_up, backend=backend, backend_options=options)
     except (StartError, ConnectError, BaseExceptionGroup) as problem:
         error = first_of(problem) if isinstance(problem, BaseExceptionGroup) else problem
@@ -158,6 +162,29 @@ def event_loop(name: str) -> tuple[str, dict[str, Any]]:
     if name == "trio":
         return "trio", {}
     return "asyncio", {"use_uvloop": is_installed and name != "asyncio"}
+
+
+def check_tls(config: Config, hooks: Hooks) -> None:
+    """Find out whether a Manager could use TLS as the settings want it, without making a file.
+
+    Args:
+        config: The settings.
+        hooks: The plugins, which may have files of their own.
+
+    Raises:
+        StartError: If it could not.
+    """
+    from .tls import rehearsal_context  # noqa: PLC0415 - only who uses TLS pays for it
+
+    tls = config.tls
+    if tls.enabled:
+        context = rehearsal_context(
+            cert_file=Path(tls.cert_file) if tls.cert_file else None,
+            key_file=Path(tls.key_file) if tls.key_file else None,
+            key_file_password=tls.key_file_password.value if tls.key_file_password else None,
+            host=config.host,
+        )
+        hooks.configure_tls(context)
 
 
 def hold_standard_descriptors() -> None:

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "key is encrypted": ((*HERE, "-c", "a.crt", "-k", "a.key"), 1, r".*a.key: the private key is encrypted; "),
     "wrong password": ((*HERE, "-c", "a.crt", "-k", "a.key", "-D", "x"), 1, r".*the password .* does not open "),
     "no key": ((*HERE, "-c", "a.crt", "-k", "no.key"), 1, r".*no.key: there is no such file; "),
-    "no certificate": ((*HERE, "-c", "no.crt", "-k", "a.key"), 1, r".*no.crt: there is no such file; "),
+    "no certificate": ((*HERE, "-c", "no.crt", "-k", "b.key"), 1, r".*no.crt: there is no such file; "),
     "certificate is text": ((*HERE, "-c", "text", "-k", "b.key"), 1, r".*text: there is no certificate in PEM form"),
     "key is nothing": ((*HERE, "-k", ""), 1, r"--key-file: found nothing, "),
     "unknown plugin": ((*PLAIN, "--config", "plugin.toml"), 1, r"plugin.toml .* there is no plugin 'nope', "),
@@ -47,6 +47,13 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "log is nothing": ((*PLAIN, "-l", ""), 1, r"--log-file: found nothing, "),
     "empty password": ((*PLAIN, "-P", ""), 1, r"\[plugins.password\] password: it is empty; "),
 }
+
+
+TRIED = {
+    *("no users", "port in use", "host of another", "host that is none"),
+    *("database is text", "database is a folder", "database is a device", "database cannot be made"),
+}
+"""The mistakes that are found only when the Manager starts, when there is a log; the others are found before."""
 
 
 def test_mistakes(tmp_path: Path) -> None:
@@ -79,6 +86,7 @@ def test_mistakes(tmp_path: Path) -> None:
         output, errors, code = found[name]
         lines = [line for line in errors.splitlines() if "[INFO ]" not in line]
         assert (name, output, code) == (name, "", status), errors
+        assert (name, "[INFO ]" in errors) == (name, name in TRIED), errors
         assert len(lines) == 1, errors
         assert re.match(f"msl-network: error: {said}", lines[0]), lines
 

@@ -191,6 +191,26 @@ def test_start_error_is_in_the_log_file(tmp_path: Path) -> None:
     assert f"[ERROR] msl_network - cannot listen on 127.0.0.1, port {port}" in log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tls": {"enabled": True, "cert_file": "no.crt"}}, r"no\.crt: the certificate cannot be read: "),
+        ({"tls": {"enabled": True, "key_file": "no.key"}}, r"no\.key: there is no such file; "),
+        ({"event_loop": "trio"}, r"^event_loop = 'trio': trio is not installed; "),
+    ],
+)
+def test_mistake_in_the_settings_makes_no_log_file(
+    wrong: dict[str, Any], said: str, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found before, so that nothing is logged, and there is no file and no folder."""
+    monkeypatch.setattr(running, "find_spec", lambda name: None)
+    for log_file in ({}, {"log_file": str(tmp_path / "x.log")}):
+        with pytest.raises(StartError, match=said):
+            run(Manager(settings(**wrong, **log_file)))
+    assert not (tmp_path / "x.log").exists()
+    assert not home.exists()
+
+
 def test_error_that_nobody_expected_is_logged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the Manager itself ends it, and the log has the traceback."""
 
