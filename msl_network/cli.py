@@ -19,6 +19,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from . import cli_files, cli_plugin
+from .cli_help import HelpFormatter
 from .config import Config
 from .errors import ConfigError, StartError
 from .hooks import Hooks
@@ -215,7 +216,7 @@ def _parser() -> _MainParser:
         "  msl-network start --config lab.toml\n"
         "  msl-network config check lab.toml\n"
         "  msl-network COMMAND --help",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the version and end")
@@ -233,7 +234,7 @@ def _parser() -> _MainParser:
         description="List the plugins: which are installed and which enabled, where each comes from, and "
         "which hooks it implements.",
         epilog="examples:\n  msl-network plugins\n  msl-network plugins --config lab.toml",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     plugins.set_defaults(run=_plugins)
     cli_files.add_commands(parser.subparsers)
@@ -251,7 +252,7 @@ def _add_start(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "  msl-network start --config lab.toml --port 2000\n"
         "  msl-network start --auth-password my secret words\n"
         "  msl-network start --auth-hostname --auth-login",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     start.add_argument("--config", metavar="FILE", help="the TOML file; flags win over it")
@@ -323,7 +324,7 @@ def _add_reload(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         description="Have the Manager that runs on this computer, as this user, read its settings again (SIGHUP), and "
         "wait until it has. Connected peers stay. If something is wrong, nothing changes, and the exit status is 1.",
         epilog="examples:\n  msl-network reload\n  msl-network reload --config lab.toml",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     command.add_argument("--config", metavar="FILE", help="the TOML file of the Manager, if several run")
@@ -352,7 +353,7 @@ def _add_config(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
             epilog=f"examples:\n  {PROGRAM} config {name} lab.toml",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         action.add_argument("file", nargs="?", metavar="FILE", help="the TOML file (default: that of --config)")
         action.set_defaults(run=function)

@@ -10,17 +10,18 @@ whenever ``msl-network`` runs.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msl_network import certificates, paths
+from msl_network.cli_help import HelpFormatter
 from msl_network.config import secret_words
 from msl_network.errors import CertificateError, StartError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["add_commands", "certdump", "certgen", "delete", "join_password", "keygen"]
@@ -212,7 +213,7 @@ examples:
   an RSA key that is encrypted with the password in a file
     msl-network keygen rsa --size 3072 --password secret.txt --out lab.key
 """,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "algorithm",
@@ -261,7 +262,7 @@ examples:
   a certificate for the next half year, from a key of yours; show what it says
     msl-network certgen --key-file lab.key --years-valid 0.5 --show lab.crt
 """,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "out", nargs="?", help="The file to write (default: certs/localhost.crt in the Manager's folder)."
@@ -307,7 +308,7 @@ examples:
   any certificate, into a text file
     msl-network certdump lab.crt --out lab.txt
 """,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("certfile", nargs="?", help="The certificate, a PEM file (default: the Manager's default one).")
     parser.add_argument("-o", "--out", help="The file to write to, in place of the terminal.")
@@ -330,7 +331,7 @@ examples:
   everything in the folder of another Manager
     msl-network delete --all --root /srv/lab
 """,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("-a", "--all", action="store_true", help="All of the following.")
     parser.add_argument("-c", "--certs", action="store_true", help="The certificates.")

@@ -9,7 +9,6 @@ the files, nor import anything slow: this parser is built whenever ``msl-network
 
 from __future__ import annotations
 
-import argparse
 import keyword
 import re
 import shutil
@@ -17,10 +16,14 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from string import Template
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from .cli_help import HelpFormatter
 from .errors import StartError
 from .plugins import installed
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["HOOKS", "add_commands", "new"]
 
@@ -41,7 +44,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 MAX_NAME: Final = 50
 """How long a name may be, in characters, so that folders and modules have reasonable ones."""
 
-_SETTINGS: Final = {"authenticate": '\n[plugins.$module]\ncode = { env = "CODE" }      # or { file = "code.txt" }'}
+_SETTINGS: Final = {"authenticate": '\n\n[plugins.$module]\ncode = { env = "CODE" }      # or { file = "code.txt" }'}
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,7 +63,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         epilog="examples:\n"
         "  msl-network plugin new badge-reader\n"
         "  msl-network plugin new house-rules --hook authorize --folder ~/plugins/rules",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     begin.add_argument("name", metavar="NAME", help="the name, e.g. badge-reader; in the TOML file it is badge_reader")
     begin.add_argument("--folder", metavar="PATH", help="the folder to make (default: NAME, here)")

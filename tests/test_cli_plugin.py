@@ -100,6 +100,18 @@ def test_from_the_template_to_a_client_of_1_0(here: Path, tmp_path: Path) -> Non
         assert manager.wait(20) == 0
 
 
+@pytest.mark.parametrize("hook", sorted(HOOKS))
+def test_the_readme(hook: str, here: Path) -> None:
+    """It has the settings as people write them, a line apart, and says how others get the plugin: as a wheel."""
+    new("lab-thing", here / hook, hook)
+    text = (here / hook / "README.md").read_text(encoding="utf-8")
+    settings = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert settings is not None
+    sections = re.findall(r"(.*\n)?\[[\w.]+\]\n", settings[1])
+    assert sections == (["", "\n"] if hook == "authenticate" else [""])
+    assert "    pip wheel --no-deps -w dist .\n" in text
+
+
 def test_the_folder(here: Path) -> None:
     """Another folder may be named, also one below others that are made with it."""
     files = new("badge_reader", here / "a" / "b")
