@@ -138,6 +138,8 @@ def test_start_without_flags_has_the_defaults(started: list[Config]) -> None:
         (["-G", "DEBUG"], "log_level", "DEBUG"),
         (["--log-level", "warning"], "log_level", "warning"),
         (["--log-level", "15"], "log_level", "15"),
+        (["--event-loop", "trio"], "event_loop", "trio"),
+        (["--event-loop=uvloop"], "event_loop", "uvloop"),
         (["--allow-anonymous"], "allow_anonymous", True),
         (["--without", "login"], "without", ("login",)),
         (["--without", "login", "--without", "hostname", "--without", "login"], "without", ("login", "hostname")),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import dataclasses
 import inspect
 import os
 import re
@@ -10,17 +12,20 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msl_network import Config, Manager, hookspecs, testing
+from msl_network import Config, Limits, Manager, TLSSettings, cli, hookspecs, testing
 from msl_network.cli_plugin import HOOKS as BEGINNINGS
+from msl_network.plugins import load
 from msl_network.settings import settings
 from msl_network.testing import plugin as fixtures
 
-from . import reference
+from . import evidence, reference
 from .pages import Terminals, blocks
 from .ports import free_port
 
@@ -238,45 +243,128 @@ def commands() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def words() -> set[str]:
-    """All names and words that stand in the tests, but not in this file."""
-    found: set[str] = set()
-    for path in Path(__file__).parent.rglob("*.py"):
-        if path.name in {"test_plugin_docs.py", "reference.py"}:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= set(re.findall(r"[\w-]+", node.value))
-            elif isinstance(node, ast.keyword) and node.arg:
-                found.add(node.arg)
-            elif isinstance(node, ast.Attribute):
-                found.add(node.attr)
+def written() -> list[evidence.Test]:
+    """All tests but those of this file."""
+    found = [test for test in evidence.tests(Path(__file__).parent) if test.file.name != Path(__file__).name]
+    assert len(found) > 1000
     return found
 
 
-def test_each_command_has_a_test(words: set[str]) -> None:
-    """Its name stands in a test; that of a plugin's command without the name of its table."""
-    assert [name for name in commands() if name.rpartition(".")[2] not in words] == []
+SECTIONS: dict[str, Any] = {"manager": Config, "tls": TLSSettings, "limits": Limits, **reference.bundled()}
+
+GIVEN = {
+    "manager": {"with_keywords", "run_forever", "laboratory", "config", "settings", "Config"},
+    "tls": {"TLSSettings"},
+    "limits": {"Limits"},
+    **{name: {factory.__name__} for name, factory in reference.bundled().items()},
+}
+"""What the settings of a section are arguments of, beside what stands under its name."""
+
+USUAL = {("manager", "host"): ("127.0.0.1", "localhost"), ("manager", "port"): (0,)}
+"""The values that all tests have, so that they say nothing."""
 
 
-def test_each_setting_has_a_test(words: set[str]) -> None:
-    """Its name stands in a test."""
-    factories = [Config, *(field.default_factory for field in settings(Config).values()), *reference.bundled().values()]
-    keys = {key for factory in factories if isinstance(factory, type) and factory is not list for key in _keys(factory)}
-    assert len(keys) > 30
-    assert sorted(keys - words) == []
+@cache
+def fields() -> dict[tuple[str, str], tuple[int, Any]]:
+    """All settings, by section and key: their places among the arguments of the class, and their defaults."""
+    found: dict[tuple[str, str], tuple[int, Any]] = {}
+    for section, factory in SECTIONS.items():
+        if dataclasses.is_dataclass(factory):
+            for place, (key, field) in enumerate(settings(factory).items()):
+                make = field.default_factory
+                found[section, key] = place, field.default if make is dataclasses.MISSING else make()
+    return {name: value for name, value in found.items() if name not in {("manager", "tls"), ("manager", "limits")}}
 
 
-def _keys(factory: Any) -> list[str]:
-    try:
-        return list(settings(factory))
-    except TypeError:  # no dataclass
-        return []
+def sets(test: evidence.Test, section: str, key: str) -> bool:
+    """Whether a test gives a setting a good value that is neither its default nor what all tests have."""
+    known = fields()
+    place, default = known[section, key]
+    said_nothing = (default, *USUAL.get((section, key), ()))
+    places = {section, *GIVEN[section]}
+    if sum(key == other for _, other in known) == 1:
+        places.add("")  # lines of TOML without a section
+    of_plugin = test.file.stem == f"test_{section}" and test.file.parent.name == "plugins"
+    return not test.is_about_mistakes and any(
+        (found.value is evidence.UNKNOWN or found.value not in said_nothing)
+        and (
+            (found.key == key and (found.section in places or of_plugin))
+            or (found.key == place and found.section in GIVEN[section] - GIVEN["manager"])
+        )
+        for found in test.settings
+    )
 
 
-def test_each_option_has_a_test(words: set[str]) -> None:
-    """Each long option of each command stands in a test."""
-    page = reference.command_line_page()
-    options = set(re.findall(r"`(--[\w-]+)`", page))
-    assert len(options) > 30
-    assert sorted(options - words) == []
+@pytest.mark.parametrize(("section", "key"), sorted(fields()))
+def test_each_setting_has_a_test(section: str, key: str, written: list[evidence.Test]) -> None:
+    """A test gives it, in its section, another value than its default, and expects more than that it is refused."""
+    assert [str(test) for test in written if sets(test, section, key)]
+
+
+def options() -> list[tuple[str, str, str]]:
+    """The options of each command, with the last word of the command: long and, if there is one, short."""
+    parser = cli._parser()
+    load(Config(auth=("token",))).cli_commands(parser.subparsers)
+    found: list[tuple[str, str, str]] = []
+
+    def look(parser: argparse.ArgumentParser, word: str) -> None:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, choice in action.choices.items():
+                    look(choice, name)
+            elif action.option_strings and not isinstance(action, argparse._HelpAction):
+                found.append((word, action.option_strings[-1], action.option_strings[0]))
+
+    look(parser, "")
+    return found
+
+
+@pytest.mark.parametrize(("word", "option", "short"), options())
+def test_each_option_has_a_test(word: str, option: str, short: str, written: list[evidence.Test]) -> None:
+    """It stands in a test together with its command."""
+    assert option.startswith("--")
+    given = [test for test in written if {option, short} & test.words]
+    assert [str(test) for test in given if not word or word in test.words]
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_each_command_has_a_test(name: str, written: list[evidence.Test]) -> None:
+    """A test asks for it; that of the plugin may have a helper that knows the name of its table."""
+    table, _, short = name.rpartition(".")
+    owners = {"users_table": "login", "hostnames_table": "hostname", "connections_table": "sqlite", "tokens": "token"}
+    own = f"test_{owners[table]}" if table else ""
+    assert [
+        str(test) for test in written if name in test.requests or (test.file.stem == own and short in test.requests)
+    ]
+
+
+SAYS_LITTLE = """
+def test_it(tmp_path):
+    '''host, path and pending'''
+    path = tmp_path / "path"
+    print("host", path=path)
+    text = "[plugins.other]\\npath = 5\\n[manager.limits]\\npending = 65536\\nmax_memory = 5"
+    assert {"host": "pc7"}
+
+def test_wrong():
+    Config(host="pc7")
+
+def test_refusal():
+    with pytest.raises(ConfigError):
+        Config(host="pc7")
+
+def test_right():
+    run(["start", "--port", "1"])
+    Config(host="pc7")
+"""
+
+
+def test_what_says_nothing() -> None:
+    """A word that stands anywhere is no evidence, nor is a default, a mistake, or another section's key."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "test_x.py").write_text(SAYS_LITTLE, encoding="utf-8")
+        one, wrong, refusal, right = evidence.tests(Path(folder))
+    assert [name for name in sorted(fields()) if sets(one, *name)] == [("limits", "max_memory")]
+    assert not [name for name in fields() if sets(wrong, *name) or sets(refusal, *name)]
+    assert [name for name in fields() if sets(right, *name)] == [("manager", "host")]
+    assert {"start", "--port"} <= right.words

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msl_network_plugins.json_lines import JsonLines
+from msl_network_plugins.sqlite import Sqlite
 
 from msl_network.config import Config
 from msl_network.errors import AuthenticationError, ConfigError, PluginError, StartError
 from msl_network.hookspecs import hookimpl
 from msl_network.manager import Manager
 from msl_network.plugins import Found, find, installed, load
+from msl_network.testing import laboratory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -336,6 +339,55 @@ def test_authenticator_must_stand_in_auth(write: Any) -> None:
         section = {"use": f"mylab.{module}:Badge", "code": "1"}
         assert refused(settings({"plugins": ["badge"]}, badge=section)) == expected
         assert load(settings({"plugins": ["badge"], "auth": ["badge"]}, badge=section)).authenticators == ("badge",)
+
+
+class Shelf:
+    """A store that keeps nothing, wherever it is told to."""
+
+    def __init__(self) -> None:
+        self.locations: list[str | None] = []
+
+    @hookimpl
+    def open_store(self, location: str | None) -> Any:
+        self.locations.append(location)
+        return Sqlite().open_store(":memory:")
+
+
+@pytest.mark.anyio
+async def test_the_store_that_is_chosen() -> None:
+    """It is opened in place of the default one, with the location that a person gave, and is the Manager's."""
+    keep = settings({"store": "shelf"}, shelf={"use": f"{__name__}:Shelf"}).with_keywords(database="top")
+    async with Manager(keep, listen=False) as manager:
+        plugins = dict(manager.hooks.plugins)
+        assert isinstance(plugins["shelf"], Shelf)
+        assert plugins["shelf"].locations == ["top"]
+        assert "sqlite" not in plugins
+        await manager.store.collection("lab").set("key", 1)
+        assert await manager.store.collection("lab").items() == {"key": 1}
+
+
+class Loud:
+    """Has an encoding, which is the usual one under another name, and counts how often it is wanted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @hookimpl
+    def make_codec(self, name: str) -> Any:
+        self.count += name == "loud"
+        return JsonLines().make_codec("json_lines") if name == "loud" else None
+
+
+@pytest.mark.anyio
+async def test_the_encoding_that_is_chosen() -> None:
+    """Each connection has it in place of the default one."""
+    async with laboratory(encoding="loud", settings={"loud": {"use": f"{__name__}:Loud"}}) as lab:
+        plugins = dict(lab.manager.hooks.plugins)
+        assert isinstance(plugins["loud"], Loud)
+        assert "json_lines" not in plugins
+        before = plugins["loud"].count
+        async with lab.client("One"), lab.client("Two"):
+            assert len(lab.manager.clients) == plugins["loud"].count - before == 2
 
 
 def test_store_must_be_a_store() -> None:

@@ -95,6 +95,15 @@ async def test_what_takes_effect(file: Path, level: logging.Logger) -> None:
         await user.silence()
 
 
+async def test_a_manager_begins_with_its_limits(file: Path) -> None:
+    """They are where a reload would bring them, from the first peer on."""
+    limits = 'max_handshakes = 3\npending = 5\nresolve_timeout = "3 s"\nhandshake_timeout = "4 s"\n'
+    write(file, rest=f"[manager.limits]\n{limits}")
+    manager = Manager(Config.load(file))
+    assert (manager._registry.max_calls, manager._registry.max_calls_of_service) == (5, 80)
+    assert (manager._room.places, manager._resolver.timeout, manager.throttle.longest) == (3, 3.0, 2.0)
+
+
 async def test_a_level_that_an_administrator_set_stays(file: Path, level: logging.Logger) -> None:
     """Unless the file has another one than before."""
     write(file, 'log_level = "INFO"')
