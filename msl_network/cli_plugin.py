@@ -68,7 +68,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     begin.add_argument("name", metavar="NAME", help="the name, e.g. badge-reader; in the TOML file it is badge_reader")
     begin.add_argument("--folder", metavar="PATH", help="the folder to make (default: NAME, here)")
     begin.add_argument(
-        "--hook", choices=sorted(HOOKS), default="authenticate", help="what it implements first (default: authenticate)"
+        "--hook",
+        metavar="HOOK",
+        choices=sorted(HOOKS),
+        default="authenticate",
+        help=f"what it implements first, one of {', '.join(sorted(HOOKS))} (default: authenticate)",
     )
     begin.set_defaults(run=_run)
 
