@@ -80,7 +80,7 @@ class LogFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()  # it stays the same file when the process changes its folder
         self.size = 0
         """How large it is, in bytes."""
         self._is_whole = True  # whether it ends with a whole line

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from .laboratory import DEADLINE, happens, no_thread_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FORMATTER = logging.Formatter("%(levelname)s %(message)s")
 
@@ -448,6 +448,16 @@ def test_file_whose_folder_is_gone(tmp_path: Path) -> None:
     writer.flush()
     assert path.read_text(encoding="utf-8") == "INFO one\nINFO two\n"
     end([writer, terminal], DEADLINE)
+
+
+def test_file_of_a_process_that_changes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was named from where the process was is the same one from anywhere."""
+    monkeypatch.chdir(tmp_path)
+    file = LogFile(Path("x.log"))
+    monkeypatch.chdir("/")
+    assert file.write(b"INFO one\n") == 9
+    file.close()
+    assert (tmp_path / "x.log").read_bytes() == b"INFO one\n"
 
 
 def test_half_a_line_is_not_torn_apart(tmp_path: Path) -> None:
