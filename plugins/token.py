@@ -282,7 +282,7 @@ class Token:
                     print(f"This is the token {args.name!r}. Keep it, it is not shown again.", file=sys.stderr)
             except _UnknownTokenError as error:
                 shows_all = context.config.command_line("token list", args.database)
-                raise StartError(f"{error}; '{shows_all}' shows all") from None
+                raise StartError(f"{error}; see all with: {shows_all}") from None
             except ValueError as error:
                 raise StartError(str(error)) from None
         return 0

@@ -568,11 +568,11 @@ def test_command_line(home: Path) -> None:
         (["add", "pump", "--scope", "administrator"], 1, "A token is for a client, a service or both"),
         (["add", "pump", "--lifetime", "soon"], 1, "lifetime: found 'soon', allowed is a duration"),
         (["add"], 2, "the following arguments are required: name"),
-        (["revoke", "pump"], 1, "There is no token 'pump'; 'msl-network --config {file} token list' shows all"),
+        (["revoke", "pump"], 1, "There is no token 'pump'; see all with: msl-network --config {file} token list\n"),
         (
             ["revoke", "pump", "-d", "x.db"],
             1,
-            "There is no token 'pump'; 'msl-network --config {file} token list --database x.db' shows all",
+            "There is no token 'pump'; see all with: msl-network --config {file} token list --database x.db\n",
         ),
         ([], 2, "the following arguments are required: ACTION"),
     ],
