@@ -540,6 +540,7 @@ def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        cwd=home.parent,
         env=os.environ | {"MSL_NETWORK_HOME": str(home)},
     )
 
