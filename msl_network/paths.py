@@ -31,6 +31,7 @@ __all__ = [
     "make_private_folder",
     "new_log_file",
     "running",
+    "unused_home",
     "write_private",
 ]
 
@@ -43,7 +44,8 @@ def home() -> Path:
     Returns:
         ``$MSL_NETWORK_HOME`` if it is set and not empty, else ``~/.msl/network`` if that exists (MSL-Network
         1.0 made it, and its users, keys and certificates stay in use), else the data folder that the
-        operating system has for an application. Under ``sudo``, the folder of the user who typed it.
+        operating system has for an application. A Manager whose database is in that one stays there,
+        whatever 1.0 makes later. Under ``sudo``, the folder of the user who typed it.
 
     Raises:
         StartError: If the user has no home.
@@ -52,16 +54,23 @@ def home() -> Path:
     if chosen:
         return Path(chosen).expanduser()
 
-    own = _user_folder()
-    legacy = own / ".msl" / "network"
-    if legacy.is_dir():
-        return legacy
+    legacy, folder = _folders()
+    return legacy if legacy.is_dir() and not database(folder).exists() else folder
 
-    folder = user_data_path("msl-network", appauthor=False)
-    # platformdirs knows nothing of sudo: it answers with a place in root's own folder
-    with contextlib.suppress(ValueError):
-        folder = own / folder.relative_to(Path("~").expanduser())
-    return folder
+
+def unused_home() -> Path | None:
+    """Return the folder that :func:`home` does not choose, though the database of a Manager is there, too.
+
+    Returns:
+        The folder; None if there is none.
+
+    Raises:
+        StartError: If the user has no home.
+    """
+    if os.environ.get("MSL_NETWORK_HOME"):
+        return None
+    legacy, folder = _folders()
+    return legacy if database(folder).exists() and database(legacy).exists() else None
 
 
 def database(root: Path | None = None) -> Path:
@@ -179,6 +188,16 @@ def write_private(path: Path, data: bytes) -> None:
 
 def _root(root: Path | None) -> Path:
     return home() if root is None else root
+
+
+def _folders() -> tuple[Path, Path]:
+    """Return the folder of 1.0, and that of the operating system."""
+    own = _user_folder()
+    folder = user_data_path("msl-network", appauthor=False)
+    # platformdirs knows nothing of sudo: it answers with a place in root's own folder
+    with contextlib.suppress(ValueError):
+        folder = own / folder.relative_to(Path("~").expanduser())
+    return own / ".msl" / "network", folder
 
 
 def _user_folder() -> Path:

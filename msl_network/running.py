@@ -84,6 +84,11 @@ def run(manager: Manager, companion: Callable[[], Awaitable[None]] | None = None
     check_tls(manager.config, manager.hooks)
     level = logger.level
     handlers = set_up_logging(manager.config)
+    unused = paths.unused_home()
+    if unused is not None:
+        logger.warning(
+            "the files of a Manager are in %s, too; used are those in %s, see MSL_NETWORK_HOME", unused, paths.home()
+        )
     keep_memory()
     if is_program:
         raise_descriptor_limit()

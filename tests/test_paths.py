@@ -52,6 +52,40 @@ def test_home_by_default(user: Path) -> None:
     assert not home.exists()
 
 
+def test_home_stays(user: Path) -> None:
+    """A Manager stays at home when 1.0 comes, and whoever starts it is told of another one's database."""
+    home = paths.home()
+    home.mkdir(parents=True)
+    paths.database(home).touch()
+    legacy = user / ".msl" / "network"
+    legacy.mkdir(parents=True)  # as a Client of 1.0 does
+    assert paths.home() == home
+    assert paths.unused_home() is None
+
+    paths.database(legacy).touch()  # as a Manager of 1.0 does
+    assert paths.home() == home
+    assert paths.unused_home() == legacy
+
+
+def test_home_of_a_client_moves(user: Path) -> None:
+    """A folder without a Manager's database gives way to that of 1.0, which has more."""
+    paths.home().mkdir(parents=True)
+    legacy = user / ".msl" / "network"
+    legacy.mkdir(parents=True)
+    paths.database(legacy).touch()
+    assert paths.home() == legacy
+    assert paths.unused_home() is None
+
+
+def test_no_unused_home_if_one_is_chosen(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has said where files live is told of no other place."""
+    for folder in (paths.home(), user / ".msl" / "network"):
+        folder.mkdir(parents=True)
+        paths.database(folder).touch()
+    monkeypatch.setenv("MSL_NETWORK_HOME", str(user / "one"))
+    assert paths.unused_home() is None
+
+
 def test_home_under_sudo(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under sudo the folder is that of the user who typed it, with and without a 1.0 installation."""
     caller = user / "caller"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msl_network import running
+from msl_network import paths, running
 from msl_network.config import Config
 from msl_network.errors import AuthenticationError, ListenError, PluginError, StartError
 from msl_network.hookspecs import hookimpl
@@ -110,6 +110,14 @@ def test_log_file_is_appended_to(tmp_path: Path) -> None:
     run(Manager(settings(log_file=str(path)), plugins=[Stops()]))
     assert path.read_text().startswith("before\n")
     assert "Network Manager stopped" in path.read_text()
+
+
+def test_another_home_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a Manager of 1.0 keeps files elsewhere, the log says where, and which ones are used."""
+    path, other = tmp_path / "manager.log", tmp_path / ".msl" / "network"
+    monkeypatch.setattr(paths, "unused_home", lambda: other)
+    run(Manager(settings(log_file=str(path)), plugins=[Stops()]))
+    assert f"the files of a Manager are in {other}, too; used are those in {paths.home()}" in path.read_text()
 
 
 @pytest.mark.parametrize(("name", "reason"), [("", "Is a directory"), ("no/such/x.log", "No such file or directory")])
