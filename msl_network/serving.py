@@ -134,8 +134,8 @@ class Serving:
                 logger.debug("the connection ended after the event loop: %s", reason)
 
         tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
-        self._workers.start(on_end)
         try:
+            self._workers.start(on_end)
             waiting: set[asyncio.Future[Any]] = {ended, *tasks}
             while not ended.done():
                 done, waiting = await asyncio.wait(waiting, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
