@@ -159,7 +159,7 @@ def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
         (f"[manager]\nport = 0x{'f' * 4000}", "[manager] port: found an integer of 16000 bits, allowed are 63"),
         (f"[plugins.x]\ny = [{{ z = [{2**63}] }}]", "[plugins.x.y] z: found an integer of 64 bits, allowed are 63"),
         (
-            f"plugins.{'x.' * 5000}y = 0x{'f' * 4000}",
+            f"plugins.{'x.' * 990}y = 0x{'f' * 4000}",
             "[x.x.x.x.x.x.x.x] y: found an integer of 16000 bits, allowed are 63",
         ),
         (f"[manager]\nport = {-(2**63)}", f"[manager] port: found {-(2**63)}, allowed is 0 (any free port) to 65535"),
