@@ -43,6 +43,8 @@ class Handshake:
         Manager's password, with any other argument that of the user."""
         self.waiting_for = ""
         """The attribute that was asked for last and is not answered; empty if there is none."""
+        self.is_forgotten = False
+        """Whether nobody waits for the answer: ``await`` is missing."""
 
     def ask(self, attribute: str, *args: object) -> Awaitable[Any]:
         """Send a request of the Manager and wait for the answer.
@@ -61,7 +63,7 @@ class Handshake:
             PeerLost: If the peer leaves instead. Let it pass.
         """
         # noted before anybody awaits: whoever forgets to has checked nothing
-        self.waiting_for = attribute
+        self.waiting_for, self.is_forgotten = attribute, True
         return self._ask(Prompt(attribute=attribute, args=args, requester=self.network_name))
 
     def refused(self, error: RequestError | None = None) -> None:
@@ -78,6 +80,7 @@ class Handshake:
             logger.warning("attempts to log in from %s are slowed down, too many failed", self._peer.ip_address)
 
     async def _ask(self, prompt: Prompt) -> Any:
+        self.is_forgotten = False
         if self._throttle is not None and self._began is None:
             self._began = self._throttle.clock()
         answer = await self._peer.ask(prompt)

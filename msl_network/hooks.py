@@ -111,12 +111,15 @@ class Hooks:
         for name in self.authenticators:
             for impl in self._implementations("authenticate"):
                 if impl.plugin_name == name:
-                    answer = await self._guarded(impl, AuthenticationError, peer=peer, handshake=handshake)
+                    try:
+                        answer = await self._guarded(impl, AuthenticationError, peer=peer, handshake=handshake)
+                    except RequestError:
+                        if handshake.is_forgotten:  # it compared something else with what is right
+                            _mistake(impl, _not_waited(handshake))
+                        raise
                     _check_agreed(impl, "authenticate", answer, AuthenticationError)
                     if handshake.waiting_for:  # 'await' was forgotten, so nothing was checked
-                        _mistake(
-                            impl, f"'authenticate': it did not wait for the {handshake.waiting_for} that it asked for"
-                        )
+                        _mistake(impl, _not_waited(handshake))
                         raise _refusal(impl, AuthenticationError)
 
     async def authenticate_administrator(self, peer: Peer, handshake: Handshake) -> bool:
@@ -452,6 +455,11 @@ def _check_agreed(impl: Any, hook: str, answer: object, refusal: type[RequestErr
     if answer is not None:
         _mistake(impl, f"{hook!r}: it returned {type(answer).__name__}; it should raise to refuse, and return nothing")
         raise _refusal(impl, refusal)
+
+
+def _not_waited(handshake: Handshake) -> str:
+    hint = " ('await' is missing)" if handshake.is_forgotten else ""
+    return f"'authenticate': it did not wait for the {handshake.waiting_for} that it asked for{hint}"
 
 
 def _mistake(impl: Any, what: str) -> None:

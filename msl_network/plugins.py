@@ -95,8 +95,9 @@ def find(config: Config, name: str, offered: Mapping[str, Sequence[Found]] | Non
     offered = installed() if offered is None else offered
     offers = offered.get(name, [])
     if not offers:
+        known = {*offered, *_with_use(config)}
         raise ConfigError(
-            f"there is no plugin {name!r}, {nearest(name, offered)}; install the package that offers it, "
+            f"there is no plugin {name!r}, {nearest(name, known)}; install the package that offers it, "
             f'or say where it is with use = "module:Class" in [plugins.{name}]',
             source=config.source,
             section="manager",
@@ -202,6 +203,11 @@ def _check_sections(config: Config, offered: Mapping[str, Sequence[Found]]) -> N
             )
 
 
+def _with_use(config: Config) -> list[str]:
+    """Return the names of plugins whose sections say where they are."""
+    return [name for name, section in config.sections.items() if "use" in section]
+
+
 def _key(config: Config, name: str) -> str:
     """Return the key of [manager] that names a plugin; empty if it is one of the defaults."""
     for key in ("auth", "plugins"):
@@ -224,7 +230,8 @@ def _factory(config: Config, found: Found) -> tuple[Any, bool]:
     section = _section(config, found)
     if section and not has_settings:
         raise ConfigError(
-            f"takes no settings: {found.target} is no dataclass",
+            f"takes no settings: {found.target} is no dataclass; put @dataclass(eq=False) before the class, "
+            "and name this key in it",
             source=config.source,
             section=f"plugins.{found.name}",
             key=next(iter(section)),
@@ -257,11 +264,15 @@ def _import(found: Found, folder: Path | None) -> Any:
     try:
         target = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
-        raise PluginError(found.name, f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+        where = ""
+        if isinstance(error, ModuleNotFoundError) and folder is not None and error.name == module.partition(".")[0]:
+            where = f"; it is neither installed nor in {place}"
+        raise PluginError(found.name, f"cannot import {module!r}: {type(error).__name__}: {error}{where}") from error
     try:
         return attrgetter(attributes)(target)
     except AttributeError:
-        hint = nearest(attributes, (name for name, value in vars(target).items() if isinstance(value, type)))
+        own = (value for value in vars(target).values() if isinstance(value, type) and value.__module__ == module)
+        hint = nearest(attributes, (value.__name__ for value in own))
         raise PluginError(found.name, f"the module {module!r} has no class {attributes!r}, {hint}") from None
 
 

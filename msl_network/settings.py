@@ -320,6 +320,12 @@ _NOUNS: Final[dict[Any, tuple[str, str]]] = {
 def _friendly(problem: str, value: object, hint: Any) -> str:
     if hint is Secret or Secret in typing.get_args(hint):
         return f"found no text, allowed is {_WAYS}"
+    if typing.get_origin(hint) is dict and isinstance(value, Mapping):
+        for key, item in value.items():
+            try:
+                msgspec.convert(item, typing.get_args(hint)[1], dec_hook=_custom)
+            except msgspec.ValidationError as error:
+                return f"{key}: {_friendly(str(error), item, typing.get_args(hint)[1])}"
     if "got" not in problem and "Invalid enum" not in problem:  # the type is right, but not the value
         return f"found {_shown(value)}, {problem[:1].lower()}{problem[1:].replace('`', '')}"
     return f"found {_shown(value)}, allowed is {_allowed(hint)}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Hooks pass these on without a look at them.
 PEER: Any = object()
-HANDSHAKE: Any = SimpleNamespace(waiting_for="")
+HANDSHAKE: Any = SimpleNamespace(waiting_for="", is_forgotten=False)
 MANAGER: Any = object()
 
 IDENTITY = Identity.parse({"type": "client", "name": "A"})

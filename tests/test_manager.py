@@ -185,7 +185,7 @@ async def test_broken_authenticator(transport: str, caplog: pytest.LogCaptureFix
             pass
 
 
-@pytest.mark.parametrize("mistake", ["returns", "forgets", "exits", "cancels"])
+@pytest.mark.parametrize("mistake", ["returns", "forgets", "compares", "exits", "cancels"])
 async def test_authenticator_that_lets_nobody_in_by_mistake(
     transport: str, mistake: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -197,8 +197,10 @@ async def test_authenticator_that_lets_nobody_in_by_mistake(
         async def authenticate(self, peer: Peer, handshake: Handshake) -> bool | None:
             if mistake == "returns":
                 return False
-            if mistake == "forgets":
+            if mistake in {"forgets", "compares"}:
                 forgotten.append(handshake.ask("password"))
+                if mistake == "compares" and forgotten[-1] != "right":
+                    raise AuthenticationError("Careless: that is wrong")
                 return None
             if mistake == "exits":
                 raise SystemExit(3)
@@ -215,6 +217,8 @@ async def test_authenticator_that_lets_nobody_in_by_mistake(
         assert not manager.clients
     for question in forgotten:
         question.close()
+    if forgotten:
+        assert "it did not wait for the password that it asked for ('await' is missing)" in caplog.text
 
 
 async def test_broken_codec(transport: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,6 +249,22 @@ def test_missing_module_is_named() -> None:
     )
 
 
+def test_missing_module_beside_a_file(tmp_path: Path) -> None:
+    """For settings from a file it is said that the module is not beside that, either."""
+    file = tmp_path / "lab.toml"
+    file.write_text('[manager]\nauth = ["badge"]\n[plugins.badge]\nuse = "mylab_nowhere:Badge"\n')
+    assert refused(Config.load(file)).endswith(
+        f"No module named 'mylab_nowhere'; it is neither installed nor in {tmp_path.resolve()}"
+    )
+
+
+def test_misspelt_plugin_with_use(write: Any) -> None:
+    """A name that is near that of a section with `use` is taken for that."""
+    write("mylab/auth.py", BADGE)
+    config = settings({"auth": ["bagde"]}, badge={"use": "mylab.auth:Badge", "code": "1"})
+    assert "there is no plugin 'bagde', did you mean 'badge'? known are: " in refused(config)
+
+
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
@@ -291,7 +307,9 @@ def test_wrong_settings_name_the_section(write: Any) -> None:
 def test_plain_class_takes_no_settings(write: Any) -> None:
     """A class that is no dataclass is a plugin, but a section with settings is refused."""
     write("mylab/auth.py", BADGE.replace("@dataclass(eq=False)", "").replace("code: str", "code = '1'"))
-    assert refused(badge()) == ("[plugins.badge] code: takes no settings: mylab.auth:Badge is no dataclass")
+    assert refused(badge()).startswith(
+        "[plugins.badge] code: takes no settings: mylab.auth:Badge is no dataclass; put @dataclass(eq=False) before"
+    )
     hooks = load(settings({"auth": ["badge"]}, badge={"use": "mylab.auth:Badge"}))
     assert hooks.authenticators == ("badge",)
 

@@ -34,6 +34,7 @@ class Everything:
     names: list[str] = field(default_factory=list)
     numbers: tuple[int, ...] = ()
     table: dict[str, Any] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
     things: list[Any] = field(default_factory=list)
     any_list: list = field(default_factory=list)  # type: ignore[type-arg]
     positive: Annotated[int, msgspec.Meta(ge=1)] = 1
@@ -142,6 +143,8 @@ def test_a_size_that_is_none(value: object) -> None:
         ("names", [1], "found a list with something else in it, allowed is a list of texts"),
         ("numbers", ["x"], "found a list with something else in it, allowed is a list of whole numbers"),
         ("table", 5, "found 5, allowed is a table"),
+        ("lists", {"a": ["x"], "b": "x"}, "b: found 'x', allowed is a list of texts"),
+        ("lists", {"a": [1]}, "a: found a list with something else in it, allowed is a list of texts"),
         ("things", 5, "found 5, allowed is a list of values"),
         ("any_list", 5, "found 5, allowed is a list of values"),
         ("positive", 0, "found 0, expected int >= 1"),

@@ -215,7 +215,7 @@ def test_a_further_deny_allows_nothing(
         ),
         ({"rules": [{"effect": "allow", "users": []}]}, "rules: number 1: users: found an empty list, which nobody"),
         ({"rules": [{"effect": "allow", "users": "bob"}]}, "rules: number 1: users: found 'bob', allowed is a list"),
-        ({"users": {"alice": "operator"}}, "users: found a table, "),
+        ({"users": {"alice": "operator"}}, "users: alice: found 'operator', allowed is a list of texts"),
     ],
 )
 def test_a_mistake_in_the_settings(section: dict[str, Any], text: str) -> None:
