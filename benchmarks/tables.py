@@ -27,7 +27,7 @@ def spread(values: Sequence[float]) -> str:
 def number(value: float) -> str:
     """Return three digits of a number, or all before the point."""
     if value >= 100:
-        return f"{value:,.0f}".replace(",", " ")
+        return f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")  # a number stays on one line of a page
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

@@ -44,6 +44,9 @@ default_role = "literal"  # docstrings have names between single backquotes, too
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]  # lines of code have up to 120 characters
+toc_object_entries_show_parents = "hide"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

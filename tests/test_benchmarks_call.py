@@ -73,7 +73,9 @@ def test_report() -> None:
         [
             "| median [min..max] | ours | 1.0 | RPyC |",
             "| call, 64 B: median, us | 150 [100..200] | 600 [400..900] | 50.0 [50.0..60.0] |",
-            "| call, 64 B: calls/s | 6 667 [5 000..10 000] | 1 667 [1 111..2 500] | 20 000 [16 667..20 000] |",
+            "| call, 64 B: calls/s | 6_667 [5_000..10_000] | 1_667 [1_111..2_500] | 20_000 [16_667..20_000] |".replace(
+                "_", "\N{NO-BREAK SPACE}"
+            ),
         ],
         [
             "| times as good as 1.0 | ours | RPyC |",
