@@ -159,7 +159,7 @@ class SocketTransport:
             data = self._socket.recv(READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except (OSError, MemoryError):  # what is not read now, the loop would bring up again at once, and for ever
             self.abort()
             return
         if not data:
@@ -185,12 +185,13 @@ class SocketTransport:
             del self._pending[0]
         else:
             self._pending[0] = memoryview(data)[sent:]
+        if not self.unsent:
+            self._loop.remove_writer(self._fd)  # before the receiver can close: what is closed is not watched
         if self._is_full and self.unsent <= LOW_WATER:
             self._is_full = False
             self._receiver.resume_writing()  # it may have more
         if self.unsent or self._is_ending:
             return
-        self._loop.remove_writer(self._fd)
         if self._is_closing:
             self.close()
         elif self._is_finished:
@@ -211,7 +212,9 @@ class SocketTransport:
 
     def _lose(self) -> None:
         self.is_closed = True
-        self._receiver.lost()
-        self._socket.close()
-        if self._closed is not None:
-            self._closed.set()
+        try:
+            self._receiver.lost()
+        finally:  # whatever it makes of that
+            self._socket.close()
+            if self._closed is not None:
+                self._closed.set()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +29,8 @@ class Receiver:
         self.lost_count = 0
         self.is_paused = False
         self.on_feed: BaseException | None = None
+        self.on_lost: BaseException | None = None
+        self.closes_when_resumed = False
         self.more: list[bytes] = []
         self.transport: SocketTransport | None = None
         self.news = asyncio.Event()
@@ -43,6 +45,8 @@ class Receiver:
     def lost(self) -> None:
         self.lost_count += 1
         self.news.set()
+        if self.on_lost is not None:
+            raise self.on_lost
 
     def pause_writing(self) -> None:
         assert not self.is_paused
@@ -51,6 +55,8 @@ class Receiver:
     def resume_writing(self) -> None:
         assert self.is_paused
         self.is_paused = False
+        if self.closes_when_resumed and self.transport is not None:
+            self.transport.close()
         while self.more and not self.is_paused and self.transport is not None:
             self.transport.write(self.more.pop(0))
 
@@ -237,5 +243,65 @@ def test_call_soon() -> None:
             theirs.send(b"hello")
             transport.call_soon(lambda: seen.set_result(bytes(receiver.data)))
             assert await seen == b"hello"
+
+    run(work())
+
+
+def test_closed_within_going_on() -> None:
+    """A receiver that closes when it may go on leaves nothing in the event loop: the number of the socket is free."""
+
+    async def work() -> None:
+        with connected() as (transport, receiver, theirs):
+            receiver.closes_when_resumed = True
+            transport.write(b"x" * HIGH_WATER * 4)
+            number = transport._fd
+            assert len(await read_all(theirs)) == HIGH_WATER * 4
+            await transport.wait_closed()
+            assert receiver.lost_count == 1
+            assert not asyncio.get_running_loop().remove_writer(number)
+
+    run(work())
+
+
+def test_receiver_fails_at_the_end() -> None:
+    """A mistake in what is told of the end is for the loop's handler; the socket is closed all the same."""
+
+    async def work() -> None:
+        told = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.set_result(context["exception"]))
+        with connected() as (transport, receiver, theirs):
+            receiver.on_lost = KeyError("a mistake")
+            theirs.shutdown(socket.SHUT_WR)
+            await transport.wait_closed()
+            assert await read_all(theirs) == b""
+            assert await told is receiver.on_lost
+
+    run(work())
+
+
+class OutOfMemory:
+    """A socket for whose bytes there is no memory."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, _: int) -> bytes:
+        self.count += 1
+        raise MemoryError
+
+
+def test_no_memory() -> None:
+    """A connection for whose bytes there is no memory is closed; to try again would be to try for ever."""
+
+    async def work() -> None:
+        with connected() as (transport, receiver, theirs):
+            transport._socket = sock = OutOfMemory(transport._socket)  # type: ignore[assignment]  # it has what is used
+            theirs.send(b"hello")
+            await transport.wait_closed()
+            assert (receiver.lost_count, sock.count) == (1, 1)
 
     run(work())
