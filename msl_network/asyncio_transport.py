@@ -64,8 +64,7 @@ class _WatchedListener:
         return came
 
     async def aclose(self) -> None:
-        if self._is_watched:
-            self._loop.remove_reader(self._socket)
+        self._ignore()
         self._socket.close()
         while self._came:
             came = self._came.popleft()
@@ -82,20 +81,28 @@ class _WatchedListener:
 
     def _on_connected(self) -> None:
         if len(self._came) > AHEAD:  # nobody takes them now, and the loop would say so again and again
-            self._loop.remove_reader(self._socket)
-            self._is_watched = False
+            self._ignore()
             return
         try:
             sock, name = self._socket.accept()
-            sock.setblocking(False)
         except (BlockingIOError, InterruptedError):  # it left already
             return
         except OSError as error:
             self._came.append(error)
+            self._ignore()  # until somebody knows; else the next would be told what was true before that
         else:
+            if not name:  # it left already, says macOS
+                sock.close()
+                return
+            sock.setblocking(False)
             self._came.append(_AcceptedSocket(sock, name))
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
+
+    def _ignore(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.remove_reader(self._socket)
 
 
 class _ProactorListener:

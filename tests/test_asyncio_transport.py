@@ -13,7 +13,7 @@ from msl_network.asyncio_transport import listener
 from msl_network.listening import bind
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 DEADLINE = 10.0
 
@@ -87,12 +87,12 @@ def test_closing(run: Any) -> None:
     run(work())
 
 
-class Exhausted:
-    """A listening socket for which the system has no descriptor left, once."""
+class Odd:
+    """A listening socket that accepts in its own way as long as it has one left."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *ways: Callable[[], tuple[socket.socket, Any]]) -> None:
         self._sock = sock
-        self._is_exhausted = True
+        self.ways = list(ways)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -101,22 +101,45 @@ class Exhausted:
         self._sock.close()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self._is_exhausted:
-            self._is_exhausted = False
-            raise OSError(errno.EMFILE, "too many")
-        return self._sock.accept()
+        return self.ways.pop(0)() if self.ways else self._sock.accept()
+
+
+def too_many() -> tuple[socket.socket, Any]:
+    """Accept nobody, since the system has no descriptor left."""
+    raise OSError(errno.EMFILE, "too many")
 
 
 def test_exhausted(run: Any) -> None:
-    """That nothing is left for another connection is told to who accepts; it can try again."""
+    """That nothing is left for another connection is told to who accepts, once; it can try again."""
 
     async def work() -> None:
         (sock,) = bind("127.0.0.1", 0)
-        accepting: Any = listener(Exhausted(sock))  # type: ignore[arg-type]  # it has what is asked of it
+        odd = Odd(sock, *[too_many] * 3)
+        accepting: Any = listener(odd)  # type: ignore[arg-type]  # it has what is asked of it
         with socket.create_connection(sock.getsockname()):
             with pytest.raises(OSError, match="too many"):
                 await accepting.accept()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            odd.ways.clear()  # now that it is known, there is room
             await (await accepting.accept()).discard()
+        await accepting.aclose()
+
+    run(work())
+
+
+def test_left_already(run: Any) -> None:
+    """Whose address the system does not know any more, as on macOS, is closed, and the next one is accepted."""
+
+    async def work() -> None:
+        (sock,) = bind("127.0.0.1", 0)
+        odd = Odd(sock, lambda: (sock.accept()[0], None))
+        accepting: Any = listener(odd)  # type: ignore[arg-type]  # as above
+        with socket.create_connection(sock.getsockname()) as gone, socket.create_connection(sock.getsockname()) as peer:
+            accepted = await accepting.accept()
+            assert accepted.remote == peer.getsockname()
+            assert gone.recv(1) == b""
+            await accepted.discard()
         await accepting.aclose()
 
     run(work())
