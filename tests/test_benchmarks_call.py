@@ -111,7 +111,7 @@ def test_ratios_need_both() -> None:
     [
         ([], "-"),
         ([0.5], "0.50"),
-        ([12345.6], "12 346"),
+        ([12345.6], "12\N{NO-BREAK SPACE}346"),
         ([1.0, 30.0, 2.0], "2.00 [1.00..30.0]"),
         ([1, 2], "1.50 [1.00..2.00]"),
     ],
@@ -256,7 +256,7 @@ def test_run(tmp_path: Path) -> None:
     result = subprocess.run(command(*words), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     shown = [measure.heading for measure in MEASURES if measure.scenario in call.DEFAULT_SCENARIOS]
-    assert re.findall(r"^\| (\w.*?) +\| +[\d. ]+ \|$", result.stdout, re.MULTILINE)[1:] == shown
+    assert re.findall(r"^\| (\w.*?) +\| +[\d.\xa0 ]+ \|$", result.stdout, re.MULTILINE)[1:] == shown
     data = json.loads(path.read_text())
     assert [sample["scenario"] for sample in data["samples"]] == list(call.DEFAULT_SCENARIOS)
     assert data["versions"]["1.0"]["1.0"].keys() == {"python", "msl-network"}
