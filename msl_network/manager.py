@@ -397,6 +397,10 @@ class Manager:
             logger.error("%s: the connection of %s is closed: %s", self, accepted.remote[0], error)  # noqa: TRY400
             await accepted.discard()
             return
+        except OSError as error:  # our own address is gone with the peer, as on macOS
+            logger.debug("%s left already: %s", accepted.remote[0], error)
+            await accepted.discard()
+            return
         limits = self.config.limits
         logger.debug("new connection request from %s", peer.address)
         self.hooks.peer_connecting(peer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
@@ -1218,6 +1219,29 @@ async def test_anonymous_peers_of_other_computers(transport: str) -> None:
         assert "auth" in message
         assert "--allow-anonymous" in message
         assert listening.heard[-1].startswith("rejected: this Manager")
+
+
+class Gone(FarAway):
+    """A peer that is gone, and with it our own address, as on macOS."""
+
+    is_discarded = False
+
+    @property
+    def local(self) -> tuple[str, int]:  # type: ignore[override]  # it is only read
+        raise OSError(errno.EINVAL, "invalid argument")
+
+    async def discard(self) -> None:
+        self.is_discarded = True
+
+
+async def test_left_before_it_was_known(transport: str) -> None:
+    """A peer that left before anything is known of it is closed, and the Manager goes on."""
+    async with Manager(config(transport)) as manager:
+        gone = Gone()
+        await manager.new_connection(gone)
+        assert gone.is_discarded
+        async with client(manager):
+            assert manager.clients
 
 
 async def test_allow_anonymous(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
