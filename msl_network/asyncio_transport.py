@@ -226,10 +226,10 @@ class _Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.is_closed = False
         self._closed: asyncio.Event | None = None
-        # one call less for each chunk; now, since uvloop looks them up before it says that there is a connection
+        self._is_full = False
+        self._has_ended = False  # the peer says no more
+        # one call less for each chunk; now, since uvloop looks it up before it says that there is a connection
         self.data_received = receiver.feed  # type: ignore[method-assign]
-        self.pause_writing = receiver.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = receiver.resume_writing  # type: ignore[method-assign]
 
     async def open(self) -> None:
         """Begin to read."""
@@ -238,6 +238,21 @@ class _Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # asyncio promises a Transport to a Protocol
         self._transport.set_write_buffer_limits(high=HIGH_WATER)  # type: ignore[union-attr]
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._receiver.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._receiver.resume_writing()  # it may have more
+        if self._has_ended and not self._is_full:
+            self.close()
+
+    def eof_received(self) -> bool:
+        """Have the connection closed, but not before all is sent that is only kept for it yet."""
+        self._has_ended = True
+        return self._is_full
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._transport = None  # one that is closed cannot be aborted any more
@@ -279,7 +294,7 @@ class _Protocol(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._transport.is_closing() and not self._has_ended:
             self._transport.resume_reading()
 
     def call_soon(self, callback: Callable[[], None]) -> None:

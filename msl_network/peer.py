@@ -276,6 +276,8 @@ class Peer:
     def resume_writing(self) -> None:
         """Note that the transport can take more."""
         self.outbox.resume()
+        if not self.outbox.size:
+            _set(self._wake)  # who closes the connection waits for that
 
     # Sending
 
@@ -482,10 +484,12 @@ class Peer:
             raise PeerLost(f"{self.address} left")
 
     async def finish(self, limit: float) -> None:
-        """Wait until all is done that the peer asked for before it left; what takes longer is cancelled.
+        """Wait until all is done that the peer asked for before it left, and all is sent that is kept for it.
+
+        What takes longer is cancelled, or not sent.
 
         Args:
-            limit: How long that may take, in seconds.
+            limit: How long each may take, in seconds.
         """
         if self._is_working:
             with anyio.move_on_after(limit if self._is_heard is None else max(limit, DRAIN)):
@@ -494,6 +498,10 @@ class Peer:
         self._work.clear()
         if self._working is not None:
             self._working.cancel()
+        if self.outbox.size:
+            with anyio.move_on_after(limit):
+                while self.outbox.size:
+                    await self._sleep()
 
     async def resolve_hostname(self) -> str:
         """Find the host name, once. It takes at most the time that the configuration allows.
@@ -636,6 +644,7 @@ class Peer:
         if not self.is_closing:
             logger.warning("%s does not read, %d bytes wait for it: disconnected", self.network_name, self.outbox.size)
             self.close()
+            self.outbox.close()  # nobody waits for it any longer
 
     def _end(self) -> None:
         self.receive, self.receive_all = Peer._ignore_line, None

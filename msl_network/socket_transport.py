@@ -163,7 +163,7 @@ class SocketTransport:
             self.abort()
             return
         if not data:
-            self.close()
+            self._end_when_sent()
             return
         try:
             self._receiver.feed(data)
@@ -205,6 +205,13 @@ class SocketTransport:
         if self.unsent > HIGH_WATER and not self._is_full:
             self._is_full = True
             self._receiver.pause_writing()
+
+    def _end_when_sent(self) -> None:
+        """Close when everything is sent, also what is only kept for it yet: who says no more may still read."""
+        self._is_closing = True
+        self.pause_reading()
+        if not self.unsent:
+            self.close()
 
     def _say_no_more(self) -> None:
         with suppress(OSError):  # the peer is gone, and reading finds that out

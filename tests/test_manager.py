@@ -766,6 +766,38 @@ async def test_half_closed(transport: str) -> None:
         await peer.eof()
 
 
+LARGE = 20_000_000
+"""More than sockets and transports hold, in bytes."""
+
+
+@asynccontextmanager
+async def owed(manager: Manager) -> AsyncIterator[WirePeer]:
+    """A Client that has read nothing of a large reply, all of which the Manager has."""
+    async with service(manager) as echo, client(manager) as user:
+        await user.call("Echo", "echo")
+        request = await echo.read()
+        await echo.send(result="x" * LARGE, requester=request["requester"], uid="1", error=False)
+        await until(lambda: not any(member.open_calls for member in manager._registry.clients.values()))
+        yield user
+
+
+async def test_stopping_while_much_is_to_be_read(transport: str) -> None:
+    """26. Who reads what was sent to it when the Manager stops gets all of it."""
+    async with Manager(config(transport)) as manager, owed(manager) as user:
+        manager.stop()
+        assert len((await user.read())["result"]) == LARGE
+        await user.eof()
+
+
+async def test_half_closed_while_much_is_to_be_read(transport: str) -> None:
+    """Who says no more gets all of what it asked for, however large it is."""
+    async with Manager(config(transport)) as manager, owed(manager) as user:
+        stream: Any = user.stream
+        await stream.send_eof()
+        assert len((await user.read())["result"]) == LARGE
+        await user.eof()
+
+
 async def test_leaving_during_a_command(transport: str) -> None:
     """A Client that leaves while its command still runs is gone at once, with its links and locks."""
     limits = {"shutdown_timeout": "50 ms"}
