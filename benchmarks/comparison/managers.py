@@ -103,7 +103,7 @@ class Managers:
         """Return how long a Manager takes to start, see `benchmarks.wire.startup`."""
         port = free_port()
         words = command(system, "plain", port, self.pythons, str(self.folder))
-        return startup(words, port, environment=self.environment(system, "plain"))
+        return startup(words, port, environment=self.environment(system, "plain"), folder=self.folder)
 
     def home(self, system: str, variant: str) -> Path:
         """Return the home of a Manager."""

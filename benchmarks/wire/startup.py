@@ -28,7 +28,12 @@ PAUSE: Final = 0.0005
 
 
 def startup(
-    command: Sequence[str], port: int, *, tls: bool = False, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    *,
+    tls: bool = False,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Start a Manager, and end it; return the milliseconds to its first accept and to its first message, and its RSS.
 
@@ -37,6 +42,7 @@ def startup(
         port: The port.
         tls: Whether it uses TLS.
         environment: Environment variables beside those of this process.
+        folder: The working directory; this one if None. ``python -m`` takes what lies in it for what is installed.
 
     Raises:
         BenchmarkError: If it does not start.
@@ -44,6 +50,7 @@ def startup(
     before = time.perf_counter()
     with subprocess.Popen(
         command,
+        cwd=folder,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
