@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 
 from msl_network import Client, LinkedClient, Manager, Service, connect, hookimpl
@@ -178,9 +177,10 @@ class Laboratory:
     def stop(self) -> None:
         """End the Manager, and with it all connections."""
         assert self._thread is not None
-        if self._thread.is_alive():
-            # in a thread of its own: if the event loop ends at this moment, nobody answers
-            Thread(anyio.from_thread.run_sync, self._manager.stop, token=self._token)
+        assert self._token is not None
+        loop: Any = self._token.native_token  # of asyncio
+        with suppress(RuntimeError):  # it has ended already, as after shutdown_manager
+            loop.call_soon_threadsafe(self._manager.stop)  # nobody waits for an answer of a loop that ends
         self._thread.result()
 
     @property
