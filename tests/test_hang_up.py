@@ -275,6 +275,8 @@ def test_without_a_home(tmp_path: Path, home: Path) -> None:
     with running(folder, "--database", "lab.db", start_new_session=True) as lab:
         lab.process.send_signal(signal.SIGHUP)
         lab.says("the settings are reloaded")
+        lab.process.send_signal(signal.SIGTERM)  # its log is written when it has ended
+        assert lab.process.wait(DEADLINE) == 0
     assert not home.exists()
     assert f"will not find this Manager, send SIGHUP to its process instead: there is no folder {home}" in (
         folder / "lab.log"
