@@ -188,6 +188,8 @@ class _OpenSocket(AbstractAsyncContextManager["Transport"]):
         await self._end()
 
     async def _shake_hands(self, tls: TLSLayer) -> None:
+        if self._carrier.is_closed:  # nobody would say so again
+            raise ConnectionAbortedError("the peer left before the TLS handshake")
         self._opened = asyncio.get_running_loop().create_future()
         tls.attach(self._carrier)
         with anyio.move_on_after(self._handshake):

@@ -72,8 +72,8 @@ class TLSLayer:
         self._transport: Carrier | None = None
         self._is_open = False
         self._is_over = False
-        self.pause_writing = receiver.pause_writing  # nothing is kept here
-        self.resume_writing = receiver.resume_writing
+        self._is_full = False
+        self._has_ended = False  # the peer says no more
 
     # What the transport calls
 
@@ -85,7 +85,7 @@ class TLSLayer:
 
     def feed(self, data: bytes) -> None:
         """Take encrypted bytes, and hand on what is in them."""
-        if self._is_over and not self._is_open:  # the handshake failed
+        if self._has_ended or (self._is_over and not self._is_open):  # after its last word, or a handshake that failed
             return
         self._incoming.write(data)
         if self._is_open:
@@ -100,6 +100,18 @@ class TLSLayer:
         self._receiver.lost()
         if is_early:
             self._on_open(ConnectionAbortedError("the peer left in the TLS handshake"))
+
+    def pause_writing(self) -> None:
+        """Note that the transport has enough to send; nothing is kept here."""
+        self._is_full = True
+        self._receiver.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Note that the transport can take more."""
+        self._is_full = False
+        self._receiver.resume_writing()  # it may have more
+        if self._has_ended and not self._is_full:
+            self._end()
 
     # What the peer calls
 
@@ -173,23 +185,28 @@ class TLSLayer:
 
     def _read(self) -> None:
         parts: list[bytes] = []
-        is_end = False
+        is_broken = False
         try:
             while self._incoming.pending or self._tls.pending():
                 part = self._tls.read(RECORD)
                 if not part:
-                    is_end = True
+                    self._has_ended = True
                     break
                 parts.append(part)
         except ssl.SSLWantReadError:  # the rest of a record is still to come
             pass
         except ssl.SSLError:  # what is in it is not what was sent
-            is_end = True
+            self._has_ended = is_broken = True
         if self._outgoing.pending:
             self._flush()
         if parts and not self._is_over:
             self._receiver.feed(parts[0] if len(parts) == 1 else b"".join(parts))
-        if is_end and self._transport is not None:
+        # who says no more may still read, also what is only kept for it yet
+        if self._has_ended and (is_broken or not self._is_full):
+            self._end()
+
+    def _end(self) -> None:
+        if self._transport is not None:
             self.say_goodbye()
             self._transport.close()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msl_network.asyncio_transport import listener
+from msl_network.asyncio_transport import _Protocol, listener
 from msl_network.listening import bind
+from msl_network.socket_transport import SocketTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -140,6 +142,48 @@ def test_left_already(run: Any) -> None:
             assert accepted.remote == peer.getsockname()
             assert gone.recv(1) == b""
             await accepted.discard()
+        await accepting.aclose()
+
+    run(work())
+
+
+class Nobody:
+    """Who gets what a peer says, and does nothing about it."""
+
+    def __init__(self) -> None:
+        self.is_lost = False
+
+    def feed(self, data: bytes) -> None: ...
+
+    def lost(self) -> None:
+        self.is_lost = True
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+
+def test_lost_before_tls(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that is lost before the TLS handshake begins is not waited for until its time is over."""
+
+    async def open_(self: SocketTransport | _Protocol) -> None:
+        await real[type(self)](self)
+        await self.wait_closed()
+
+    real: dict[type, Any] = {kind: kind.open for kind in (SocketTransport, _Protocol)}
+    for kind in real:
+        monkeypatch.setattr(kind, "open", open_)
+
+    async def work() -> None:
+        (sock,) = bind("127.0.0.1", 0)
+        accepting = listener(sock)
+        socket.create_connection(sock.getsockname()).close()
+        accepted, nobody = await accepting.accept(), Nobody()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with pytest.raises(ConnectionAbortedError, match="left before the TLS handshake"):
+            async with accepted.open(nobody, context, handshake=DEADLINE * 2, closing=1, keepalive=60):
+                pass
+        assert nobody.is_lost
         await accepting.aclose()
 
     run(work())

@@ -218,6 +218,41 @@ def test_goodbye_of_the_peer() -> None:
     assert lab.carrier.written == []
 
 
+class Owing(Peer):
+    """Who keeps a reply while the transport has enough to send, and says it in pieces."""
+
+    def __init__(self, *kept: bytes) -> None:
+        super().__init__()
+        self.kept = list(kept)
+        self.layer: TLSLayer | None = None
+
+    def resume_writing(self) -> None:
+        assert self.layer is not None
+        self.layer.write(self.kept.pop(0))
+        if self.kept:  # the transport has enough again
+            self.layer.pause_writing()
+
+
+def test_goodbye_of_a_peer_that_still_reads() -> None:
+    """Who says no more gets all that is kept for it; what it says after its good-bye is not heard."""
+    lab = Laboratory()
+    lab.peer = owing = Owing(b"one ", b"two ", b"three")
+    owing.layer = lab.layer = TLSLayer(owing, SERVER, lab.opened.append)
+    lab.layer.attach(lab.carrier)
+    lab.shake_hands()
+    lab.layer.pause_writing()
+    with pytest.raises(ssl.SSLWantReadError):
+        lab.client.tls.unwrap()
+    lab.layer.feed(lab.client.outgoing.read())
+    lab.layer.feed(b"whatever")
+    for _ in range(3):
+        assert lab.carrier.told == []
+        lab.layer.resume_writing()
+    assert lab.carrier.told == ["close"]
+    assert lab.client.hear(lab.sent()) == b"one two three<end>"
+    assert owing.data == b""
+
+
 def test_goodbye_to_the_peer() -> None:
     """Who is told good-bye knows that nobody cut the connection; what it says then is of no interest."""
     lab = Laboratory()
