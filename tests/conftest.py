@@ -20,6 +20,31 @@ hypothesis.settings.register_profile("project", deadline=None, derandomize=bool(
 hypothesis.settings.load_profile("project")
 
 
+LONGEST = (
+    "test_combinations.py",
+    "test_chaos.py",
+    "test_docs.py",
+    "test_documented_scripts.py",
+    "test_manager.py",
+    "test_troubles.py",
+    "test_plugin_docs.py",
+    "test_sessions.py",
+    "test_ending.py",
+    "test_stranger_wheel.py",
+    "test_fuzz.py",
+    "test_cli_plugin.py",
+    "test_secrets.py",
+    "test_memory_and_fairness.py",
+)
+"""The files whose tests take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes that share the files begin with the long ones, or one of them would do the last of these alone."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the files of the person who runs it."""

@@ -116,6 +116,7 @@ REPLY = b'{"error":false,"requester":"A","uid":"7","result":'
 SETTING = b"[plugins.x]\ny = "
 
 
+@pytest.mark.no_cover  # which takes ten times as long; others run the same lines
 @pytest.mark.parametrize(
     ("name", "opening"),
     [

@@ -165,6 +165,7 @@ MAKINGS = [
 """What is expensive, or was in some version of Python, when there is much of it."""
 
 
+@pytest.mark.no_cover  # which takes ten times as long; others run the same lines
 @pytest.mark.parametrize("length", [MAX_LITERAL, MAX_TEXT])
 @pytest.mark.parametrize(
     ("opening", "closing"), [("", ""), ("E e ", ""), ("E e x=", ""), ("E e [", "]"), ("E e '", "'"), ("link '", "'")]

@@ -90,6 +90,7 @@ def same(one: Any, other: Any) -> bool:
 # Any line
 
 
+@pytest.mark.no_cover  # which takes six times as long; others run the same lines
 @given(LINES)
 @example(b"")
 @example(b"\xef\xbb\xbf{}")
