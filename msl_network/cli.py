@@ -111,12 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):  # a task group wrapped it
         return 130
-    text = str(error)
+    lines = error.lines if isinstance(error, ConfigError) else [str(error)]
     if not isinstance(error, StartError):
         if sys.flags.dev_mode:  # python -X dev -m msl_network: for the author of a plugin
             raise error
-        text = f"{type(error).__name__}: {text} ('python -X dev -m msl_network' shows where it comes from)"
-    _complain(text)
+        lines = [f"{type(error).__name__}: {error} ('python -X dev -m msl_network' shows where it comes from)"]
+    for line in lines:
+        _complain(line)
     return 1
 
 

@@ -27,7 +27,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from .errors import ConfigError
-from .settings import Duration, File, Secret, Size, build, convert, first_line, nearest, settings
+from .settings import Duration, File, Mistakes, Secret, Size, build, convert, first_line, nearest, settings
 from .sockets import KEEPALIVE
 
 if sys.version_info >= (3, 11):
@@ -277,22 +277,33 @@ class Config:
             ConfigError: If a setting is wrong.
         """
         _check_integers(data, source)
+        mistakes = Mistakes()
         for name in data:
             if name not in {"manager", "plugins"}:
                 hint = nearest(name, ["manager", "manager.tls", "manager.limits", "plugins.NAME"])
-                raise ConfigError(f"unknown section, {hint}", source=source, section=name)
+                mistakes.note(ConfigError(f"unknown section, {hint}", source=source, section=name))
         base = Path(source).parent if source else None
-        manager = dict(_table(data, "manager", source, "manager"))
+        manager: dict[str, Any] = {}
+        with mistakes.noted():
+            manager = dict(_table(data, "manager", source, "manager"))
         nested: dict[str, Any] = {}
         for key, factory in (("tls", TLSSettings), ("limits", Limits)):
-            section = _table(manager, key, source, f"manager.{key}")
-            nested[key] = build(factory, section, source=source, section=f"manager.{key}", base=base)
-            manager.pop(key, None)
-            for misplaced in set(manager) & set(settings(factory)):
-                raise ConfigError(f"belongs to [manager.{key}]", source=source, section="manager", key=misplaced)
-        plugins = _table(data, "plugins", source, "plugins")
-        sections = {name: _table(plugins, name, source, f"plugins.{name}") for name in plugins}
-        config = build(cls, manager, source=source, section="manager", base=base)
+            with mistakes.noted():
+                section = _table({key: manager.pop(key, {})}, key, source, f"manager.{key}")
+                nested[key] = build(factory, section, source=source, section=f"manager.{key}", base=base)
+            for misplaced in [name for name in manager if name in settings(factory)]:
+                del manager[misplaced]
+                problem = f"belongs to [manager.{key}]"
+                mistakes.note(ConfigError(problem, source=source, section="manager", key=misplaced))
+        sections: dict[str, Mapping[str, Any]] = {}
+        with mistakes.noted():
+            plugins = _table(data, "plugins", source, "plugins")
+            for name in plugins:
+                with mistakes.noted():
+                    sections[name] = _table(plugins, name, source, f"plugins.{name}")
+        with mistakes.noted():
+            config = build(cls, manager, source=source, section="manager", base=base)
+        mistakes.check()
         return dataclasses.replace(config, sections=MappingProxyType(sections), source=source, **nested)
 
     def with_keywords(

@@ -44,6 +44,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "ArgumentError",
@@ -87,24 +91,41 @@ class StartError(NetworkError):
     """Raised when the Manager or a command cannot start. Its text is one line that a person understands."""
 
 
+MOST_LINES: Final = 20
+"""How many mistakes in settings are said at once: a terminal has not many more lines."""
+
+
 class ConfigError(StartError):
-    """Raised when a setting is wrong.
+    """Raised when a setting is wrong, or several are; its text is one line all the same.
 
     Args:
         problem: What was found and what is allowed.
         source: The file (or other origin) of the setting; empty if there is none.
         section: The section, as in the TOML file, e.g. ``manager.tls``.
         key: The key in that section.
+        others: What else is wrong; none of these has others.
     """
 
-    def __init__(self, problem: str, *, source: str = "", section: str = "", key: str = "") -> None:
+    def __init__(
+        self, problem: str, *, source: str = "", section: str = "", key: str = "", others: Sequence[ConfigError] = ()
+    ) -> None:
         super().__init__(problem, source, section, key)
         self.problem = problem
         self.source = source
         self.section = section
         self.key = key
+        self.others = tuple(others)
+
+    @property
+    def lines(self) -> list[str]:
+        """Each mistake in a line of its own; if there are very many, how many more at the end."""
+        lines = [error._line() for error in (self, *self.others)]  # noqa: SLF001 - its own class
+        return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more"]
 
     def __str__(self) -> str:
+        return "; ".join(self.lines)
+
+    def _line(self) -> str:
         where = [self.source] if self.source else []
         if self.section:
             where.append(f"[{self.section}]")

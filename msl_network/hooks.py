@@ -26,7 +26,7 @@ from .errors import AuthenticationError, AuthorizationError, PluginError, Reques
 from .messages import Identity
 from .observer import Observers
 from .peer import PeerLost
-from .settings import nearest
+from .settings import Mistakes, nearest
 
 if TYPE_CHECKING:
     import argparse
@@ -169,13 +169,17 @@ class Hooks:
             StartError: If one cannot.
         """
         plugins = MappingProxyType(dict(self.plugins))
+        mistakes = Mistakes()
         for impl in self._implementations("check_config"):
-            answer = _made(impl, "check_config", config=config, plugins=plugins)
+            answer = None
+            with mistakes.noted():
+                answer = _made(impl, "check_config", config=config, plugins=plugins)
             if answer is not None:
                 problem = (
                     f"check_config: it returned {type(answer).__name__}; it should raise to refuse, and return nothing"
                 )
                 raise PluginError(impl.plugin_name, problem)
+        mistakes.check()
 
     def open_store(self, plugin: str, location: str | None) -> AbstractAsyncContextManager[Store]:
         """Ask the plugin that keeps the data to open its store.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import ConfigError, PluginError, StartError
 from .hooks import Hooks, implements
 from .hookspecs import PROJECT
-from .settings import build, nearest
+from .settings import Mistakes, build, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,8 +131,14 @@ def load(config: Config, extra: Sequence[object] = ()) -> Hooks:
         StartError: If a plugin refuses the settings.
     """
     offered = installed()
-    _check_sections(config, offered)
-    plugins = [(name, _build(config, find(config, name, offered))) for name in config.enabled_plugins()]
+    mistakes = Mistakes()
+    with mistakes.noted():
+        _check_sections(config, offered)
+    plugins: list[tuple[str, object]] = []
+    for name in config.enabled_plugins():
+        with mistakes.noted():
+            plugins.append((name, _build(config, find(config, name, offered))))
+    mistakes.check()
     named = [(_name(plugin, index), plugin) for index, plugin in enumerate(extra)]
     for name, plugin in plugins:
         if name in config.plugins and name not in config.auth and implements(plugin, "authenticate"):
@@ -167,9 +173,13 @@ def check_names(config: Config, offered: Mapping[str, Sequence[Found]]) -> None:
         ConfigError: If there is none of a name.
         PluginError: If two installed packages offer it.
     """
-    _check_sections(config, offered)
+    mistakes = Mistakes()
+    with mistakes.noted():
+        _check_sections(config, offered)
     for name in config.enabled_plugins():
-        find(config, name, offered)
+        with mistakes.noted():
+            find(config, name, offered)
+    mistakes.check()
 
 
 def make(config: Config, name: str, offered: Mapping[str, Sequence[Found]] | None = None) -> object | None:
@@ -194,13 +204,12 @@ def make(config: Config, name: str, offered: Mapping[str, Sequence[Found]] | Non
 
 def _check_sections(config: Config, offered: Mapping[str, Sequence[Found]]) -> None:
     known = {*offered, *config.enabled_plugins()}
+    mistakes = Mistakes()
     for name, section in config.sections.items():
         if name not in known and "use" not in section:
-            raise ConfigError(
-                f"there is no plugin {name!r}, {nearest(name, known)}",
-                source=config.source,
-                section=f"plugins.{name}",
-            )
+            problem = f"there is no plugin {name!r}, {nearest(name, known)}"
+            mistakes.note(ConfigError(problem, source=config.source, section=f"plugins.{name}"))
+    mistakes.check()
 
 
 def _with_use(config: Config) -> list[str]:

@@ -21,7 +21,7 @@ from anyio import to_thread
 from .errors import PluginError
 from .hooks import FAILURES, Hooks
 from .plugins import check_names, installed, make
-from .settings import settings
+from .settings import Mistakes, settings
 
 if TYPE_CHECKING:
     import ssl
@@ -136,15 +136,19 @@ def _read(
     sections = dict(new.sections)
     made: dict[str, object] = {}
     candidates: list[tuple[str, object]] = []
+    mistakes = Mistakes()
     for name, plugin in hooks.plugins:
         section, section_before = sections.get(name, {}), old.sections.get(name, {})
         if section.get("use") != section_before.get("use"):  # it is another plugin, with settings of another kind
             stays.append(f"[plugins.{name}] use")
             sections[name] = section_before
-        elif name in old.enabled_plugins() and (one := make(new, name, offered)) is not None:
-            made[name] = one
+        elif name in old.enabled_plugins():
+            with mistakes.noted():
+                if (one := make(new, name, offered)) is not None:
+                    made[name] = one
         takes_them = name in made and "reload" in hooks.implemented_by(plugin)
         candidates.append((name, made[name] if takes_them else plugin))
+    mistakes.check()
     kept: dict[str, Any] = {key: getattr(old, key) for key in NEEDS_RESTART}
     tls = dataclasses.replace(new.tls, enabled=old.tls.enabled)
     config = dataclasses.replace(new, tls=tls, sections=MappingProxyType(sections), **kept)

@@ -20,7 +20,8 @@ import re
 import reprlib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -32,6 +33,7 @@ from .errors import ConfigError
 __all__ = [
     "Duration",
     "File",
+    "Mistakes",
     "RelativePath",
     "Secret",
     "Size",
@@ -145,6 +147,41 @@ class Secret:
         return hash(self.value)
 
 
+class Mistakes:
+    """Gathers what is wrong with settings, so that a person is told of all of it at once."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigError] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note the mistake that ends the ``with`` block, if one does, and go on after it."""
+        try:
+            yield
+        except ConfigError as error:
+            self.note(error)
+
+    def note(self, error: ConfigError) -> None:
+        """Note a mistake, or several.
+
+        Args:
+            error: What is wrong.
+        """
+        self._found += [error, *error.others]
+        error.others = ()
+
+    def check(self) -> None:
+        """Raise what was noted.
+
+        Raises:
+            ConfigError: If anything was; the first one, with the others in it.
+        """
+        if self._found:
+            first, *others = self._found
+            first.others = tuple(others)
+            raise first
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint for a name that is not known: the nearest spelling, and all that are known."""
     names = sorted(known)
@@ -185,11 +222,15 @@ def build(
         ConfigError: If a key is unknown, missing, or its value is not allowed.
     """
     fields = settings(factory)
-    found = convert(factory, values, source=source, section=section, base=base)
+    mistakes = Mistakes()
+    with mistakes.noted():
+        found = convert(factory, values, source=source, section=section, base=base)
     for name, field in fields.items():
         no_default = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if name not in found and no_default:
-            raise ConfigError("is missing and has no default", source=source, section=section, key=name)
+        if name not in values and no_default:
+            problem = "is missing and has no default"
+            mistakes.note(ConfigError(problem, source=source, section=section, key=name))
+    mistakes.check()
     try:
         return factory(**found)
     except ValueError as error:
@@ -215,13 +256,17 @@ def convert(
     fields = settings(factory)
     hints = _hints(factory, section, source)
     found: dict[str, Any] = {}
+    mistakes = Mistakes()
     for key, value in values.items():
-        if key not in fields:
-            raise ConfigError(f"unknown key, {nearest(key, fields)}", source=source, section=section, key=key)
-        try:
-            found[key] = _convert(value, hints[key], base)
-        except ValueError as error:
-            raise ConfigError(str(error), source=source, section=section, key=key) from None
+        problem = "" if key in fields else f"unknown key, {nearest(key, fields)}"
+        if not problem:
+            try:
+                found[key] = _convert(value, hints[key], base)
+            except ValueError as error:
+                problem = str(error)
+        if problem:
+            mistakes.note(ConfigError(problem, source=source, section=section, key=key))
+    mistakes.check()
     return found
 
 

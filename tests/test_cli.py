@@ -267,6 +267,47 @@ def test_config_check_names_the_mistake(text: str, said: str, mistake: Any, file
     assert mistake("user", "list", "--config", name) == line
 
 
+EVERYTHING_WRONG = """
+[manager]
+prt = 5
+auth = "login"
+cert_file = "lab.crt"
+
+[manager.tls]
+enabled = "yes"
+
+[manager.limits]
+outbox = "1 MX"
+pending = "many"
+
+[mangaer]
+"""
+
+
+def test_config_check_names_each_mistake(run: Any, file: Any) -> None:
+    """All mistakes of a file are named at once, a line for each; `start` does so, too."""
+    for words in ("config", "check"), ("start", "--config"):
+        status, out, err = run(*words, file(EVERYTHING_WRONG))
+        assert (status, out) == (1, "")
+        assert [line.partition(": error: ")[2].split(": ")[0] for line in err.splitlines()] == [
+            "lab.toml [mangaer]",
+            "lab.toml [manager.tls] enabled",
+            "lab.toml [manager] cert_file",
+            "lab.toml [manager.limits] outbox",
+            "lab.toml [manager.limits] pending",
+            "lab.toml [manager] prt",
+            "lab.toml [manager] auth",
+        ]
+
+
+def test_config_check_names_not_more_mistakes_than_can_be_read(run: Any, file: Any) -> None:
+    """A file that is none of ours is not shown in full."""
+    text = "".join(f"key{number} = 1\n" for number in range(500))
+    status, _, err = run("config", "check", file(f"[manager]\n{text}"))
+    lines = err.splitlines()
+    assert (status, len(lines), lines[-1]) == (1, 21, "msl-network: error: and 480 more")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

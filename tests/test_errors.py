@@ -5,6 +5,7 @@ import copy
 import inspect
 import pickle
 import re
+from typing import Any
 
 import pytest
 
@@ -76,9 +77,17 @@ def test_another_name_on_the_wire() -> None:
         ({"key": "port"}, "port: wrong"),
     ],
 )
-def test_where_a_setting_is_wrong(where: dict[str, str], text: str) -> None:
+def test_where_a_setting_is_wrong(where: dict[str, Any], text: str) -> None:
     """The text of a ConfigError names file, section and key, as far as there are any."""
     assert str(ConfigError("wrong", **where)) == text
+
+
+def test_several_settings_are_wrong() -> None:
+    """The text of a ConfigError is one line; each mistake has a line of its own, too."""
+    error = ConfigError("wrong", key="a", others=[ConfigError("bad", key="b"), ConfigError("odd", key="c")])
+    assert error.lines == ["a: wrong", "b: bad", "c: odd"]
+    assert str(error) == "a: wrong; b: bad; c: odd"
+    assert (error.key, error.problem) == ("a", "wrong")
 
 
 def test_which_plugin_is_wrong() -> None:

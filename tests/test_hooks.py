@@ -14,6 +14,7 @@ from msl_network.commands import Command
 from msl_network.errors import (
     AuthenticationError,
     AuthorizationError,
+    ConfigError,
     IdentityError,
     PluginError,
     StartError,
@@ -349,7 +350,7 @@ class Reviewer:
 
 
 def test_all_look_at_the_settings() -> None:
-    """Each is given the settings and all plugins; the first one that refuses ends it."""
+    """Each is given the settings and all plugins; one that cannot work at all ends it."""
     one, other = Reviewer(), Reviewer(StartError("a line"))
     last = Reviewer()
     hooks = Hooks([("one", one), ("other", other), ("last", last)])
@@ -358,6 +359,15 @@ def test_all_look_at_the_settings() -> None:
         hooks.check_config(config)
     assert one.seen == other.seen == [(config, {"one": one, "other": other, "last": last})]
     assert last.seen == []
+
+
+def test_what_several_find_wrong_with_the_settings() -> None:
+    """A mistake that one finds does not hide those of others."""
+    config: Any = object()
+    hooks = Hooks([(name, Reviewer(ConfigError(name, key="k"))) for name in ("one", "two", "three")])
+    with pytest.raises(ConfigError) as info:
+        hooks.check_config(config)
+    assert info.value.lines == ["k: one", "k: two", "k: three"]
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,18 @@ def test_wrong_settings_name_the_section(write: Any) -> None:
     assert refused(config) == "[plugins.badge] code: is missing and has no default"
 
 
+def test_all_that_is_wrong(write: Any) -> None:
+    """Everything that is wrong with any plugin is said at once, in the order of the settings."""
+    write("mylab/auth.py", BADGE)
+    config = settings(
+        {"auth": ["badge"], "plugins": ["roels"]}, badge={"use": "mylab.auth:Badge", "code": 1}, identiy={}
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(config)
+    found = [(mistake.section, mistake.key) for mistake in (caught.value, *caught.value.others)]
+    assert found == [("plugins.identiy", ""), ("plugins.badge", "code"), ("manager", "plugins")]
+
+
 def test_plain_class_takes_no_settings(write: Any) -> None:
     """A class that is no dataclass is a plugin, but a section with settings is refused."""
     write("mylab/auth.py", BADGE.replace("@dataclass(eq=False)", "").replace("code: str", "code = '1'"))

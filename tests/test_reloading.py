@@ -177,6 +177,10 @@ async def test_what_needs_a_restart(file: Path, caplog: pytest.LogCaptureFixture
             "[plugins.identity] max_name_length: found 0, allowed is 1 or more",
         ),
         ("[plugins.login]\nx = 1", "[plugins.login] x: unknown key, none are known"),
+        (
+            "[plugins.identity]\nmax_name_length = 0\n[plugins.login]\nx = 1",
+            "[plugins.identity] max_name_length: found 0, allowed is 1 or more; {} [plugins.login] x: unknown key",
+        ),
     ],
 )
 async def test_a_broken_file_changes_nothing(
@@ -190,7 +194,7 @@ async def test_a_broken_file_changes_nothing(
         file.write_text(good + text, encoding="utf-8")
         answer = await user.manager("reload")
         where = f"{file}: " if problem.startswith("is not") else f"{file} "
-        assert answer.startswith(f"ValueError: reloading the settings failed: {where}{problem}")
+        assert answer.startswith(f"ValueError: reloading the settings failed: {where}{problem.format(file)}")
         assert "\n" not in answer
         assert answer.removeprefix("ValueError: ") in caplog.messages
         assert manager.config is before
