@@ -64,6 +64,14 @@ class Codec(Protocol):
     def encode_request(self, request: Request, requester: str) -> bytes:
         """Write a request to a Service, complete, with the network name of the Client that asks."""
 
+    def encode_requests(self, requests: list[Request], requester: str) -> bytes | None:
+        """Write many requests to a Service in one piece, if that is quicker than one by one.
+
+        Returns:
+            What `encode_request` returns for each, one after the other; None if it may raise for one of them, or is as
+            quick.
+        """
+
     def encode_lost(self, line: bytes, lost: int) -> bytes:
         """Write a notification anew that was read from a line, and how many before it were dropped."""
 

@@ -288,6 +288,31 @@ class Registry(Generic[P]):
         client.open_calls += 1
         service.open_calls += 1
 
+    def request_all(self, client: ClientMember[P], service: ServiceMember[P], uids: list[Any]) -> bool:
+        """Open many calls at once.
+
+        Returns:
+            Whether they are open; if not, none is, and each is for `request`, which says why.
+        """
+        new = dict.fromkeys(uids, 1)
+        count = len(uids)
+        uids_now = service.calls.get(client)
+        if (
+            len(new) != count
+            or client not in service.links
+            or client.open_calls + count > self.max_calls
+            or service.open_calls + count > self.max_calls_of_service
+            or not (uids_now is None or uids_now.keys().isdisjoint(new))
+        ):
+            return False
+        if uids_now is None:
+            service.calls[client] = new
+        else:
+            uids_now.update(new)
+        client.open_calls += count
+        service.open_calls += count
+        return True
+
     def reply(self, service: ServiceMember[P], requester: str, uid: object) -> ClientMember[P] | None:
         """Close a call.
 
@@ -307,6 +332,28 @@ class Registry(Generic[P]):
             uids[uid] = count - 1
         client.open_calls -= 1
         service.open_calls -= 1
+        return client
+
+    def reply_all(self, service: ServiceMember[P], requester: str, uids: list[Any]) -> ClientMember[P] | None:
+        """Close many calls of one Client at once.
+
+        Returns:
+            The Client; None if not each of them is open just once, and then all stay open.
+        """
+        client = self.clients.get(requester)
+        uids_now = None if client is None else service.calls.get(client)
+        if client is None or uids_now is None:
+            return None
+        count = len(uids)
+        closing = set(uids)
+        if len(closing) != count or not closing <= uids_now.keys():
+            return None
+        if sum(map(uids_now.__getitem__, uids)) != count:
+            return None
+        for uid in uids:
+            del uids_now[uid]
+        client.open_calls -= count
+        service.open_calls -= count
         return client
 
     def withdraw(self, client: ClientMember[P], service: ServiceMember[P], uid: object) -> None:

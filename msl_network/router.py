@@ -52,6 +52,9 @@ MAX_ANSWER: Final = 64 * 1024
 """The longest answer to a prompt of a connected peer, in bytes; a longer line is a request."""
 
 
+TOGETHER: Final = 64
+"""How many messages are forwarded in one piece at most; then the clock is looked at."""
+
 _UNUSUAL: Final = DRIVING | {DISCONNECT}
 """Attributes that need a closer look."""
 
@@ -109,7 +112,7 @@ class Router:
                 self._observer.failed(peer, request.service, request.uid, error)
 
     def all_from_client(self, peer: Peer, lines: list[bytes]) -> int:
-        """Handle many lines of a Client, each as `from_client` would, for half of what that costs.
+        """Handle many lines of a Client, each as `from_client` would, for a fraction of what that costs.
 
         Returns:
             How many are handled: those up to the end of the turn, or none if they have to come one by one.
@@ -120,31 +123,14 @@ class Router:
         if requests is None:
             return 0
         client: ClientMember[Peer] = peer.member  # type: ignore[assignment]
-        name, services, open_call = client.name, self._registry.services, self._registry.request
         count = 0
-        for request in requests:
-            count += 1
-            try:
-                service = services.get(request.service)
-                if service is None or request.attribute in _UNUSUAL:
-                    peer.has_worked = True
-                    self._request(peer, request, None)
-                else:  # _forward, and is_full, without a call for each request
-                    target = service.peer
-                    outbox = target.outbox
-                    if outbox.size > outbox.limit or outbox.is_stuck:
-                        _check_target(service, request.attribute)
-                    line = target.codec.encode_request(request, name)
-                    open_call(client, service, request.uid)
-                    target.enqueue(line)
-            except RequestError as error:
-                peer.has_worked = True
-                peer.fail(error, request.uid, peer.network_name)
-            if peer.has_worked or not count % LINES_A_LOOK:
-                if peer.is_closing:
-                    return len(lines)
-                if peer.is_turn_over():
-                    break
+        while count < len(requests):
+            part = requests[count : count + TOGETHER]
+            count += self._forward_together(client, part) or self._forward_singly(client, part)
+            if peer.is_closing:
+                return len(lines)
+            if peer.is_turn_over():
+                break
         return count
 
     def from_service(self, peer: Peer, line: Line) -> None:
@@ -176,14 +162,13 @@ class Router:
             late = reply.requester not in self._registry.clients
             self._drop(peer, f"a reply to {reply.requester!r} that it does not wait for", is_late=late)
             return
-        if peer.fanout is not None and peer.fanout.waiting:  # what it told before comes before
-            peer.fanout.flush()
+        self._tell_first(peer)
         client.peer.enqueue_all([line, line_end(line)] if long is None else [*long.restore(line), line_end(line)])
         if self._observer is not None:
             self._observer.answered(client.peer, member.name, reply.uid, reply.error, line)
 
     def all_from_service(self, peer: Peer, lines: list[bytes]) -> int:
-        """Handle many lines of a Service, each as `from_service` would, for half of what that costs.
+        """Handle many lines of a Service, each as `from_service` would, for a fraction of what that costs.
 
         Returns:
             How many are handled: those up to the end of the turn, or none if they have to come one by one.
@@ -194,26 +179,15 @@ class Router:
         if replies is None:
             return 0
         member: ServiceMember[Peer] = peer.member  # type: ignore[assignment]
-        close_call = self._registry.reply
         count = 0
-        for reply in replies:
-            line = lines[count]
-            count += 1
-            uid = reply.uid
-            client = None
-            if uid != NOTIFICATION_UID:
-                client = close_call(member, reply.requester, uid)
-            if client is None:  # a notification, or a reply that nobody waits for
-                self.from_service(peer, line)
-            else:
-                if peer.fanout is not None and peer.fanout.waiting:  # what it told before comes before
-                    peer.fanout.flush()
-                client.peer.enqueue(line + (b"\n" if line.endswith(b"\r") else LINE_END))
-            if peer.has_worked or not count % LINES_A_LOOK:
-                if peer.is_closing:
-                    return len(lines)
-                if peer.is_turn_over():
-                    break
+        while count < len(replies):
+            part = replies[count : count + TOGETHER]
+            these = lines[count : count + TOGETHER]
+            count += self._return_together(member, part, these) or self._return_singly(member, part, these)
+            if peer.is_closing:
+                return len(lines)
+            if peer.is_turn_over():
+                break
         return count
 
     def unanswered(self, calls: list[tuple[ClientMember[Peer], str, object]]) -> None:
@@ -260,6 +234,92 @@ class Router:
             target.enqueue(line)
         else:
             target.enqueue_all(long.restore(line))
+
+    def _forward_together(self, client: ClientMember[Peer], requests: list[Request]) -> int:
+        """Forward the first requests in one piece, as far as they are for one Service.
+
+        Returns:
+            How many; none if there is anything unusual about one of them.
+        """
+        name = requests[0].service
+        service = self._registry.services.get(name)
+        if service is None:
+            return 0
+        part = []
+        for request in requests:
+            if request.service != name or request.attribute in _UNUSUAL:
+                break
+            part.append(request)
+        target = service.peer
+        if len(part) < 2 or target.outbox.is_full:
+            return 0
+        data = target.codec.encode_requests(part, client.name)
+        if data is None or not self._registry.request_all(client, service, [request.uid for request in part]):
+            return 0
+        target.enqueue(data)
+        return len(part)
+
+    def _forward_singly(self, client: ClientMember[Peer], requests: list[Request]) -> int:
+        """Handle requests one by one; returns how many, at least those up to the end of the turn."""
+        peer = client.peer
+        for count, request in enumerate(requests, 1):
+            is_quick = False
+            try:
+                service = self._registry.services.get(request.service)
+                if service is None or request.attribute in _UNUSUAL:
+                    self._request(peer, request, None)
+                else:
+                    self._forward(client, service, request, None)
+                    is_quick = True
+            except RequestError as error:
+                peer.fail(error, request.uid, peer.network_name)
+            if (not is_quick or not count % LINES_A_LOOK) and (peer.is_closing or peer.is_turn_over()):
+                return count
+        return len(requests)
+
+    def _return_together(self, service: ServiceMember[Peer], replies: list[Reply], lines: list[bytes]) -> int:
+        """Hand the first replies on in one piece, as far as they are for one Client.
+
+        Returns:
+            How many; none if there is anything unusual about one of them.
+        """
+        name = replies[0].requester
+        uids = []
+        for reply in replies:
+            if reply.requester != name:
+                break
+            uids.append(reply.uid)
+        client = self._registry.reply_all(service, name, uids) if len(uids) > 1 else None
+        if client is None:
+            return 0
+        self._tell_first(service.peer)
+        part = lines[: len(uids)]
+        data = b"\n".join(part) + b"\n"
+        if data.count(LINE_END) != len(part):
+            data = b"".join(line + line_end(line) for line in part)
+        client.peer.enqueue(data)
+        return len(part)
+
+    def _return_singly(self, service: ServiceMember[Peer], replies: list[Reply], lines: list[bytes]) -> int:
+        """Handle replies one by one; returns how many, at least those up to the end of the turn."""
+        peer = service.peer
+        for count, (reply, line) in enumerate(zip(replies, lines, strict=True), 1):
+            client = None
+            if reply.uid != NOTIFICATION_UID:
+                client = self._registry.reply(service, reply.requester, reply.uid)
+            if client is None:  # a notification, or a reply that nobody waits for
+                self.from_service(peer, line)
+            else:
+                self._tell_first(peer)
+                client.peer.enqueue(line + line_end(line))
+            if not count % LINES_A_LOOK and (peer.is_closing or peer.is_turn_over()):
+                return count
+        return len(replies)
+
+    def _tell_first(self, peer: Peer) -> None:
+        """Hand on what a Service told before it answered."""
+        if peer.fanout is not None and peer.fanout.waiting:
+            peer.fanout.flush()
 
     def _request_of_service(self, peer: Peer, request: Request) -> None:
         if request.attribute != DISCONNECT:

@@ -65,6 +65,8 @@ _RESERVED: Final = f'"{NOTIFICATION_UID}"'.encode()
 _ARGS: Final = len('{"args":')
 """Where the arguments begin in a request that is forwarded; the keyword arguments end one character before its end."""
 
+_OPENING: Final = b'{"args":['
+_CLOSING: Final = b"}}\n"
 _ARRAY: Final = ord("[")
 _OBJECT_END: Final = ord("}")  # nothing else that JSON has ends so
 _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
@@ -97,6 +99,7 @@ class JsonLinesCodec:
         self._notification = msgspec.json.Decoder(Notification).decode
         self._object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._encode = msgspec.json.Encoder().encode
+        self._encode_lines = msgspec.json.Encoder().encode_lines
 
     def long_line(self) -> LongLine:
         """Take a line that is too long to be read at once."""
@@ -215,6 +218,24 @@ class JsonLinesCodec:
         if line[-2] != _OBJECT_END:
             raise _no_keywords(request.uid)
         return line + b"\r\n"
+
+    def encode_requests(self, requests: list[Request], requester: str) -> bytes | None:
+        """Write many requests at once: as a rule nothing is wrong with any of them."""
+        for request in requests:
+            request.requester = requester
+        try:
+            text = self._encode_lines(requests)
+        except UnicodeEncodeError:
+            return None
+        lines = text.replace(b"\n", b"\r\n")
+        count = len(requests)
+        are_right = (  # as in `encode_request`, and no payload has a line end
+            len(lines) == len(text) + count
+            and text.startswith(_OPENING)
+            and text.count(_CLOSING + _OPENING) == count - 1
+            and text.endswith(_CLOSING)
+        )
+        return lines if are_right else None
 
     def encode_lost(self, line: bytes, lost: int) -> bytes:
         """Write a notification that says, too, how many before it were dropped. Readers of 1.0 do not look at it."""

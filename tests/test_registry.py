@@ -346,6 +346,30 @@ class Books(RuleBasedStateMachine):
         if expected is None:
             self.calls[client, service, uid] += 1
 
+    @rule(client=clients, name=NAMES, uids=st.lists(UIDS, min_size=1, max_size=3))
+    def request_all(self, client: ClientMember[Any], name: str, uids: list[object]) -> None:
+        service = self.by_name.get(name)
+        if service is None:
+            return
+        is_usual = (
+            (client, service) in self.links
+            and len(set(uids)) == len(uids)
+            and not any(self.calls[client, service, uid] for uid in uids)
+            and self.open_calls(client) + len(uids) <= MAX_CALLS
+            and self.open_calls(service) + len(uids) <= MAX_CALLS * BUSY_CLIENTS
+        )
+        assert self.registry.request_all(client, service, uids) is is_usual
+        if is_usual:
+            self.calls.update((client, service, uid) for uid in uids)
+
+    @rule(client=clients, service=services, uids=st.lists(UIDS, min_size=1, max_size=3))
+    def reply_all(self, client: ClientMember[Any], service: ServiceMember[Any], uids: list[object]) -> None:
+        is_usual = len(set(uids)) == len(uids) and all(self.calls[client, service, uid] == 1 for uid in uids)
+        found = self.registry.reply_all(service, client.name, uids)
+        assert found is (client if is_usual else None)
+        if is_usual:
+            self.calls.subtract((client, service, uid) for uid in uids)
+
     @rule(client=clients, service=services, uid=UIDS)
     def reply(self, client: ClientMember[Any], service: ServiceMember[Any], uid: object) -> None:
         is_open = self.calls[client, service, uid] > 0
@@ -366,6 +390,7 @@ class Books(RuleBasedStateMachine):
         for gone in self.left:
             if gone.name not in self.registry.clients:
                 assert self.registry.reply(service, gone.name, uid) is None
+                assert self.registry.reply_all(service, gone.name, [uid]) is None
 
     @rule(service=services, name=st.sampled_from(["A", "A[h:2]", "", "A[h:1#9]"]), uid=UIDS)
     def reply_to_nobody(self, service: ServiceMember[Any], name: str, uid: object) -> None:

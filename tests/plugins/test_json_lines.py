@@ -151,6 +151,35 @@ def test_many_lines_at_once(lines: list[bytes]) -> None:
             assert list(map(told, messages)) == [told(alone(line)) for line in lines]
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *USUAL[:4],
+                request(args=[["}}"]], kwargs={"a": "}}"}),
+                request(args=5),
+                request(kwargs=[]),
+                request(kwargs="}"),
+            ]
+        ),
+        min_size=1,
+    ),
+    st.sampled_from([(), ("args", msgspec.Raw(b"[1,\n2]")), ("uid", "\ud800")]),
+)
+def test_many_requests_are_written_at_once(lines: list[bytes], odd: tuple[str, Any] | tuple[()]) -> None:
+    """11. They are written as one by one; or not, if one of them cannot be, and whoever sent it is to be told."""
+    requests = [decoded(line) for line in lines]
+    if odd:  # which another encoding may have read
+        setattr(requests[0], *odd)
+    text = CODEC.encode_requests(requests, "a[b:1]")
+    try:
+        alone = [CODEC.encode_request(one, "a[b:1]") for one in requests]
+    except MessageError:
+        assert text is None
+    else:
+        assert text == (None if odd else b"".join(alone))
+
+
 def told(message: Any) -> dict[str, object]:
     """Return all that a message says."""
     fields = ((name, getattr(message, name)) for name in message.__struct_fields__)
