@@ -40,7 +40,7 @@ class Codec(Protocol):
         """Read many lines at once, if that is quicker than one by one.
 
         Args:
-            lines: At most 64 KiB together.
+            lines: At most 64; none of them is a `LongLine`.
 
         Returns:
             What `decode_request` returns for each; None if it may raise for one of them, or is as quick.

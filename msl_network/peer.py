@@ -19,6 +19,7 @@ import anyio
 
 from .errors import LineTooLongError, NetworkError
 from .events import OneWaits, one_waits
+from .long_line import LongLine
 from .messages import Failure, Prompt
 from .outbox import Outbox, flush
 from .protocol import Connection, Event, Role, State
@@ -50,6 +51,9 @@ DRAIN = 10.0
 
 QUIET = 0.1
 """How long it must be quiet before the connection is closed, in seconds."""
+
+TOGETHER = 64
+"""How many messages are handled together at most; then the clock is looked at."""
 
 LINES_A_LOOK = 16
 """After how many messages the clock is looked at: looking costs a tenth of a message."""
@@ -191,7 +195,7 @@ class Peer:
         self.receive: Callable[[Peer, Line], None] | None = None
         """Who gets the lines; None until the peer is connected, or closed."""
         self.receive_all: Callable[[Peer, list[bytes]], int] | None = None
-        """Who gets many short lines at once, and returns how many of them are handled: those up to the end of the turn,
+        """Who gets some lines at once, and returns how many of them are handled: those up to the end of the turn,
         or none if they have to come one by one."""
         self.is_prompted = False
         """Whether it is connected and was asked for an administrator's credentials."""
@@ -249,7 +253,7 @@ class Peer:
             self._turns.extend(self._lines.feed(data))
         else:
             lines = self._lines.feed(data)
-            if not self._handle(lines, are_short=self._lines.are_short):
+            if not self._handle(lines):
                 self._turns.extend(lines)
                 self._hold()
             elif self._lines.overflow:
@@ -517,7 +521,7 @@ class Peer:
             self.network_name = f"<Unknown>[{self.address}]"
         return self.hostname
 
-    def _handle(self, lines: list[Line], *, are_short: bool = False) -> bool:
+    def _handle(self, lines: list[Line]) -> bool:
         """Act on lines. Returns False if the turn is over before them; `lines` are then those that are left."""
         try:
             if len(lines) == 1:  # as a rule; nobody has to wait after it
@@ -525,16 +529,9 @@ class Peer:
                 return True
             count = 0
             self.turn_ends = monotonic() + TURN / (len(self._busy) or 1)
-            if are_short and self.receive_all is not None:
-                count = self.receive_all(self, lines)  # type: ignore[arg-type]  # that is what short ones are
-                if count:
-                    del lines[:count]
-                    return not lines
-            for line in lines:
-                self.receive(self, line)  # type: ignore[misc]  # as above
-                count += 1
-                if count % LINES_A_LOOK and not self.has_worked and len(line) <= LONG_TO_READ:
-                    continue
+            while count < len(lines):
+                part = lines[count : count + TOGETHER]
+                count += self._handle_together(part) or self._handle_singly(part)
                 if self.is_turn_over() and count < len(lines):
                     del lines[:count]
                     return False
@@ -542,6 +539,22 @@ class Peer:
             logger.exception("%s: a message could not be handled, closing this connection", self)
             self.close()
         return True
+
+    def _handle_together(self, lines: list[Line]) -> int:
+        """Act on lines at once, if that is possible; returns on how many."""
+        if self.receive_all is None or LongLine in map(type, lines):
+            return 0
+        return self.receive_all(self, lines)  # type: ignore[arg-type]  # none of them is a LongLine
+
+    def _handle_singly(self, lines: list[Line]) -> int:
+        """Act on lines one by one; returns on how many: those up to the end of the turn."""
+        for count, line in enumerate(lines, 1):
+            self.receive(self, line)  # type: ignore[misc]  # as above
+            if count % LINES_A_LOOK and not self.has_worked and len(line) <= LONG_TO_READ:
+                continue
+            if self.is_turn_over():
+                return count
+        return len(lines)
 
     def is_turn_over(self) -> bool:
         """Whether it is the turn of others; looks at the clock."""

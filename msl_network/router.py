@@ -52,9 +52,6 @@ MAX_ANSWER: Final = 64 * 1024
 """The longest answer to a prompt of a connected peer, in bytes; a longer line is a request."""
 
 
-TOGETHER: Final = 64
-"""How many messages are forwarded in one piece at most; then the clock is looked at."""
-
 _UNUSUAL: Final = DRIVING | {DISCONNECT}
 """Attributes that need a closer look."""
 
@@ -125,7 +122,7 @@ class Router:
         client: ClientMember[Peer] = peer.member  # type: ignore[assignment]
         count = 0
         while count < len(requests):
-            part = requests[count : count + TOGETHER]
+            part = requests[count:]
             count += self._forward_together(client, part) or self._forward_singly(client, part)
             if peer.is_closing:
                 return len(lines)
@@ -181,8 +178,7 @@ class Router:
         member: ServiceMember[Peer] = peer.member  # type: ignore[assignment]
         count = 0
         while count < len(replies):
-            part = replies[count : count + TOGETHER]
-            these = lines[count : count + TOGETHER]
+            part, these = replies[count:], lines[count:]
             count += self._return_together(member, part, these) or self._return_singly(member, part, these)
             if peer.is_closing:
                 return len(lines)

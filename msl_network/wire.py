@@ -25,9 +25,6 @@ __all__ = ["LINE_END", "Line", "LineBuffer", "LongLineBuffer", "line_end"]
 LINE_END: Final = b"\r\n"
 """What ends each line that is sent."""
 
-QUICK: Final = 64 * 1024
-"""What comes in one piece up to this length, in bytes, and ends with a line, is only split."""
-
 SMALL: Final = 1024
 """Pieces up to this length, in bytes, are put together as they come: each by itself costs 50 bytes more, so who sends
 two at a time would take twenty-five times what a line may have."""
@@ -126,7 +123,7 @@ class LongLineBuffer:
         limit: The longest line that is accepted, in bytes. May be changed at any time.
     """
 
-    __slots__ = ("_lines", "_long", "are_short", "is_forgiving", "limit", "long_line", "overflow")
+    __slots__ = ("_lines", "_long", "is_forgiving", "limit", "long_line", "overflow")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -136,8 +133,6 @@ class LongLineBuffer:
         """Whether a line that is too long is skipped; needs a `long_line`, or the limit is that of any other."""
         self.overflow = False
         """Whether a line was longer than the limit, and is not forgiven. Nothing that follows it is read."""
-        self.are_short = False
-        """Whether the lines that were returned last came in one short piece, so that none of them is a `LongLine`."""
         self._lines = LineBuffer(limit)
         self._long: LongLine | None = None
 
@@ -156,15 +151,13 @@ class LongLineBuffer:
             The complete lines in order, as of a `LineBuffer`. Of a line that is too long the end is waited for, if
             there is a `long_line`; then it is returned, too, refused, and with its uid if that could be found.
         """
-        self.are_short = False
         if self._long is not None:
             return self._feed_long(self._long, data)
         if self.overflow:
             return []
-        if not self._lines.held and data.endswith(b"\n") and len(data) <= QUICK and len(data) <= self.limit:
-            quick = data.split(b"\n")
+        if not self._lines.held and data.endswith(b"\n") and len(data) <= LONG and len(data) <= self.limit:
+            quick = data.split(b"\n")  # as a rule
             quick.pop()
-            self.are_short = True
             return quick  # type: ignore[return-value]  # nobody else has it, so it may be a list of more than bytes
         is_forgiving = self.is_forgiving and self.long_line is not None
         self._lines.limit = sys.maxsize if is_forgiving else self.limit
@@ -211,9 +204,7 @@ class LongLineBuffer:
         long.close()
         self._long = None
         rest = data[end + 1 :]
-        lines: list[Line] = [long, *self.feed(rest)] if rest else [long]
-        self.are_short = False
-        return lines
+        return [long, *self.feed(rest)] if rest else [long]
 
     def _too_long(self) -> LineTooLongError:
         return LineTooLongError(f"a message may have {self.limit} bytes (max_message), this one has more")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from msl_network import Config, Manager
-from msl_network.router import TOGETHER
+from msl_network.peer import TOGETHER
 
 from .fuzz.targets import peer as target
 from .fuzz.targets.peer import Laboratory
@@ -66,13 +66,16 @@ REPLIES = st.one_of(
 ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\n"])
 
 
-def told(steps: list[tuple[str, list[bytes]]], manager: Manager, *, at_once: bool, end: bytes) -> Any:
-    """Return what each peer is told, and what the books say afterwards."""
+def told(steps: list[tuple[str, list[bytes]]], manager: Manager, end: bytes, cut: int | None = None) -> Any:
+    """Return what each peer is told, and what the books say afterwards, if lines come in such pieces, or singly."""
     laboratory = Laboratory(manager)
     peers, registry = dict(laboratory.peers), laboratory.registry
     for who, lines in steps:
         chunks = [line + end for line in lines]
-        for chunk in [b"".join(chunks)] if at_once else chunks:
+        if cut is not None:
+            data = b"".join(chunks)
+            chunks = [data[start : start + cut] for start in range(0, len(data), cut)]
+        for chunk in chunks:
             if peers[who].is_closing:
                 break
             peers[who].feed(chunk)
@@ -101,8 +104,10 @@ def told(steps: list[tuple[str, list[bytes]]], manager: Manager, *, at_once: boo
         max_size=8,
     ),
     ENDS,
+    st.just(10**6) | st.integers(1, 1000),
 )
-@example([("a", [request(uid=str(uid)) for uid in range(3 * TOGETHER)])], b"\r\n")
+@example([("a", [request(uid=str(uid)) for uid in range(3 * TOGETHER)])], b"\r\n", 10**6)
+@example([("a", [request(uid=str(uid)) for uid in range(3 * TOGETHER)])], b"\r\n", 5000)
 @example(
     [
         ("a", [request(uid="1"), request(uid="2"), request(uid="2")]),
@@ -110,24 +115,28 @@ def told(steps: list[tuple[str, list[bytes]]], manager: Manager, *, at_once: boo
         ("S", [reply("B[h:2]", "2"), reply("B[h:2]", "1"), reply(uid="2"), reply(uid="2"), reply(uid="2")]),
     ],
     b"\n",
+    10**6,
 )
-def test_as_one_by_one(manager: Manager, steps: list[tuple[str, list[bytes]]], end: bytes) -> None:
+def test_as_one_by_one(manager: Manager, steps: list[tuple[str, list[bytes]]], end: bytes, cut: int) -> None:
     """11. Lines that come in one piece do what they do one by one, to whoever hears of it and in the books."""
     steps = [("a", LINKS[:1]), ("b", LINKS), *steps]
-    assert told(steps, manager, at_once=True, end=end) == told(steps, manager, at_once=False, end=end)
+    assert told(steps, manager, end, cut) == told(steps, manager, end)
 
 
 def test_usual_lines_go_in_one_piece() -> None:
-    """Requests to one Service, and its replies to one Client, are handed on together: that is why it is fast."""
+    """Requests to one Service, and its replies to one Client, are handed on together, however the network cut them."""
     laboratory = Laboratory(MANY)
     client, service = laboratory.peers["a"], laboratory.peers["S"]
     client.feed(LINKS[0] + b"\r\n")
     uids = [str(uid) for uid in range(TOGETHER)]
     client.told.clear()
-    client.feed(b"".join(request(uid=uid) + b"\r\n" for uid in uids))
+    requests = b"".join(request(uid=uid) + b"\r\n" for uid in uids)
+    half = len(requests) // 2 + 10  # in the middle of a line
+    client.feed(requests[:half])
+    client.feed(requests[half:])
     service.feed(b"".join(reply(uid=uid) + b"\r\n" for uid in uids))
-    assert (len(service.told), len(client.told)) == (1, 1)
-    assert [json.loads(line)["uid"] for line in service.told[0].splitlines()] == uids
+    assert (len(service.told), len(client.told)) == (2, 1)
+    assert [json.loads(line)["uid"] for line in b"".join(service.told).splitlines()] == uids
     assert client.told[0] == b"".join(reply(uid=uid) + b"\r\n" for uid in uids)
     for peer in client, service:
         peer.told.clear()
